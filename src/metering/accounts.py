@@ -1,0 +1,231 @@
+"""Who is billed, what they may do, and how they prove who they are."""
+
+import hashlib
+import hmac
+import secrets
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from metering.errors import ConfigurationError
+from metering.money import format_usd
+from metering.quota import RateQuota
+from metering.usage import FundingMode
+
+__all__ = [
+    "Account",
+    "ApiKey",
+    "ModelClass",
+    "Overrides",
+    "RateOverride",
+    "Tier",
+    "TierBook",
+    "TokenPrices",
+    "hash_key",
+    "new_secret",
+]
+
+ModelClass = Literal["paid", "free"]
+"""Free models have request limits of their own."""
+
+KEY_PREFIX = "mk-"
+_SECRET_BYTES = 32
+
+
+class RateOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A request limit agreed with one account: *amount* per *per_ns*."""
+
+    amount: int
+    per_ns: int
+    burst: int | None = None
+
+    def quota(self) -> RateQuota:
+        """The quota it stands for."""
+        return RateQuota(self.amount, self.per_ns, self.burst)
+
+
+class TokenPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """A token price agreed with one account, in pico-dollars per token."""
+
+    input_p: int
+    output_p: int
+
+
+class Overrides(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
+    """What was agreed with one account; None leaves the tier's own value.
+
+    Attributes:
+        output_tokens_max: Output cap per request, in tokens.
+        usage_limit_p: Monthly limit in pico-dollars.
+        requests: Request limits by model class.
+        prices: Token prices by model.
+    """
+
+    output_tokens_max: int | None = None
+    usage_limit_p: int | None = None
+    requests: dict[ModelClass, RateOverride] = {}
+    prices: dict[str, TokenPrices] = {}
+
+
+class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Who is billed.
+
+    Attributes:
+        id: The operator's own name for the account, unique.
+        created_ns: When it was created.
+        payment_method: Whether a valid payment method is on file.
+        lifetime_paid_p: Settled payments ever made; promotional credit counts 0.
+        pin: A tier level set by agreement; it wins over qualification.
+        overrides: What else was agreed.
+        suspended: Whether every call is refused.
+        version: Grows with each change, so that an old snapshot can be told.
+        credit_epoch: Grows when the account turns to or from credit alone.
+    """
+
+    id: str
+    created_ns: int
+    payment_method: bool = False
+    lifetime_paid_p: int = 0
+    pin: int | None = None
+    overrides: Overrides = Overrides()
+    suspended: bool = False
+    version: int = 1
+    credit_epoch: int = 0
+
+
+class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A credential that points to an account. The secret itself is never kept.
+
+    Attributes:
+        id: Names the key where its secret must not appear.
+        account_id: Whose it is.
+        hash: SHA-256 of the secret, as hex.
+        hint: The last four characters, to tell keys apart by sight.
+        created_ns: When it was issued.
+        revoked_ns: When it was revoked; None while it is good.
+    """
+
+    id: str
+    account_id: str
+    hash: str
+    hint: str
+    created_ns: int
+    revoked_ns: int | None = None
+
+
+def new_secret() -> str:
+    """Return a fresh API key: a prefix and 256 random bits."""
+    return KEY_PREFIX + secrets.token_urlsafe(_SECRET_BYTES)
+
+
+def hash_key(secret: bytes, pepper: bytes = b"") -> str:
+    """Return what is stored of a key: SHA-256, or HMAC-SHA-256 under a pepper.
+
+    A slow password hash would protect nothing here: the secret has 256 random bits.
+    """
+    if pepper:
+        return hmac.digest(pepper, secret, "sha256").hex()
+    return hashlib.sha256(secret).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tier:
+    """A named bundle of quotas and caps, and how one qualifies for it.
+
+    Attributes:
+        level: Rank; a higher one is better.
+        name: What people call it.
+        lifetime_paid_min_p: Settled payments it takes; None: only a pin leads here.
+        payment_method: Whether a payment method is enough or needed to qualify.
+        requests: Request quotas by model class.
+        output_tokens_max: Tokens that one request may write, over all its outputs each.
+        usage_limit_p: Monthly limit in pico-dollars; None for no monthly limit.
+        funding: `credit` if only granted credit may be spent.
+    """
+
+    level: int
+    name: str
+    lifetime_paid_min_p: int | None = 0
+    payment_method: bool = False
+    requests: dict[ModelClass, RateQuota] = field(default_factory=dict)
+    output_tokens_max: int
+    usage_limit_p: int | None = None
+    funding: FundingMode = "postpaid"
+
+
+@dataclass(frozen=True, slots=True)
+class TierBook:
+    """The tiers of a plan, lowest first, and the rule that places an account.
+
+    Raises:
+        ConfigurationError: There is no tier, levels or thresholds do not rise, or
+            nobody qualifies for the lowest.
+    """
+
+    tiers: tuple[Tier, ...]
+
+    def __post_init__(self) -> None:
+        if not self.tiers:
+            raise ConfigurationError("A tier book needs at least one tier.")
+        first, last_min = self.tiers[0], -1
+        if first.lifetime_paid_min_p != 0 or first.payment_method:
+            raise ConfigurationError(
+                f"Tier {first.name!r} is the lowest, so everyone must qualify for it:"
+                " give it a lifetime spend of 0 and no payment method."
+            )
+        for lower, tier in zip((None, *self.tiers), self.tiers, strict=False):
+            if lower is not None and tier.level <= lower.level:
+                raise ConfigurationError(
+                    f"Tier {tier.name!r} has level {tier.level}, not above the"
+                    f" {lower.level} of {lower.name!r}. List tiers lowest first."
+                )
+            if tier.lifetime_paid_min_p is None:
+                continue
+            if tier.lifetime_paid_min_p < last_min:
+                raise ConfigurationError(
+                    f"Tier {tier.name!r} takes ${format_usd(tier.lifetime_paid_min_p)},"
+                    f" less than a lower tier's ${format_usd(last_min)}."
+                )
+            last_min = tier.lifetime_paid_min_p
+
+    def tier_of(self, account: Account) -> Tier:
+        """Return the tier of *account*: its pin, or the highest it qualifies for.
+
+        Raises:
+            ConfigurationError: It is pinned to a level that this book lacks.
+        """
+        if account.pin is not None:
+            return self.by_level(account.pin)
+        best = self.tiers[0]
+        for tier in self.tiers:
+            if _qualifies(account, tier):
+                best = tier
+        return best
+
+    def by_level(self, level: int) -> Tier:
+        """Return the tier of that level.
+
+        Raises:
+            ConfigurationError: There is none.
+        """
+        for tier in self.tiers:
+            if tier.level == level:
+                return tier
+        known = ", ".join(str(tier.level) for tier in self.tiers)
+        raise ConfigurationError(f"There is no tier {level}; the levels are {known}.")
+
+    def next_above(self, tier: Tier) -> Tier | None:
+        """Return the next tier that can be reached by paying, or None at the top."""
+        for other in self.tiers:
+            if other.level > tier.level and other.lifetime_paid_min_p is not None:
+                return other
+        return None
+
+
+def _qualifies(account: Account, tier: Tier) -> bool:
+    if tier.lifetime_paid_min_p is None:
+        return False
+    if account.lifetime_paid_p < tier.lifetime_paid_min_p:
+        return False
+    return account.payment_method or not tier.payment_method

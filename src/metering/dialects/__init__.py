@@ -1,0 +1,1 @@
+"""Wire dialects: bytes in, facts out. One file each; `registry` is the table of them."""

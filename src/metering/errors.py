@@ -1,0 +1,39 @@
+"""What can go wrong, as types. Expected refusals are values, never exceptions."""
+
+__all__ = [
+    "AccountNotFoundError",
+    "ConfigurationError",
+    "JournalFullError",
+    "LedgerError",
+    "MeteringError",
+    "StorageError",
+    "UsageError",
+]
+
+
+class MeteringError(Exception):
+    """The root of every error this library raises on purpose."""
+
+
+class ConfigurationError(MeteringError, ValueError):
+    """A value the library was given cannot be used; the text names it and the fix."""
+
+
+class AccountNotFoundError(MeteringError, LookupError):
+    """No account (or key) has the id that was named."""
+
+
+class UsageError(MeteringError, ValueError):
+    """A usage report that cannot be true, such as a negative count."""
+
+
+class StorageError(MeteringError):
+    """A store or the journal did not answer, or not in time."""
+
+
+class JournalFullError(StorageError):
+    """The journal cannot take another line, so nothing may be admitted."""
+
+
+class LedgerError(MeteringError):
+    """A record contradicts what the ledger has already posted under the same id."""

@@ -1,0 +1,52 @@
+"""What a request asks for, in terms that every wire dialect shares."""
+
+import msgspec
+
+__all__ = ["OutputBound", "RequestFacts"]
+
+
+class OutputBound(msgspec.Struct, frozen=True, gc=False):
+    """One member of a request that bounds its output.
+
+    Attributes:
+        field: Name of the top-level member, as on the wire.
+        tokens: What it allows; None where every server takes the value for "no bound"
+            (null, negative, infinite, absurdly large).
+    """
+
+    field: str
+    tokens: int | None
+
+
+class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What the pieces must know of a request before it is admitted.
+
+    Attributes:
+        model: The model asked for, as the client wrote it.
+        generates: Whether the model writes tokens at all (embeddings do not).
+        output_bounds: The bounds present in the request, in wire order.
+        output_field: Name of the bound to write where none is present.
+        outputs: How many outputs are written: choices, beams, times prompts.
+        input_bytes: UTF-8 bytes of everything the model reads; with `template_tokens`
+            an upper bound of the input tokens of any byte-level tokenizer.
+        template_tokens: Tokens a chat template may add to the text.
+        input_unbounded: Input that the bytes do not bound, such as an image by URL.
+        streams: Whether the client asked for a stream.
+        usage_asked: Whether the client asked for usage in that stream.
+    """
+
+    model: str
+    generates: bool = True
+    output_bounds: tuple[OutputBound, ...] = ()
+    output_field: str = ""
+    outputs: int = 1
+    input_bytes: int = 0
+    template_tokens: int = 0
+    input_unbounded: bool = False
+    streams: bool = False
+    usage_asked: bool = False
+
+    @property
+    def input_tokens_max(self) -> int:
+        """Upper bound of the tokens that the model reads."""
+        return self.input_bytes + self.template_tokens

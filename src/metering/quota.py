@@ -1,0 +1,259 @@
+"""Quotas of two kinds, and the pure rules that decide over them.
+
+A rate quota refills with time and is decided by the generic cell rate algorithm (GCRA;
+ITU-T I.371, 1996): all it keeps is the instant at which the quota is whole again. A
+budget quota never refills: all it keeps is what was spent and what is held.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import msgspec
+
+from metering.clock import NS_PER_S, NS_PER_US
+from metering.errors import ConfigurationError
+
+__all__ = [
+    "NEVER_NS",
+    "BudgetQuota",
+    "Demand",
+    "Quota",
+    "RateQuota",
+    "Reason",
+    "Verdict",
+    "binding",
+    "decide_budget",
+    "decide_rate",
+]
+
+Reason = Literal["", "rate", "spent", "held", "impossible"]
+"""Why a demand was refused; empty where it was granted.
+
+`rate`: too soon. `held`: there would be room but for running calls. `spent`: there is
+none until the budget changes. `impossible`: this call alone is above the quota.
+"""
+
+NEVER_NS = -1
+"""A `retry_after_ns` that says: waiting does not help."""
+
+_AMOUNT_MAX = 2**53
+_PER_US_MAX = 400 * 24 * 3600 * 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class RateQuota:
+    """So many units per time, refilled continuously.
+
+    With `burst` equal to `amount` (the default) any stretch of one period admits at
+    most `2 * amount - 1` units: the burst, then what refills meanwhile.
+
+    Args:
+        amount: Units per period, from 1 to 2**53.
+        per_ns: The period, in whole microseconds, at most 400 days.
+        burst: Units that may pass at once; None means `amount`.
+
+    Raises:
+        ConfigurationError: A value is out of range.
+    """
+
+    amount: int
+    per_ns: int
+    burst: int | None = None
+    per_us: int = field(init=False, repr=False, compare=False)
+    burst_us: int = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        _require_count("amount", self.amount)
+        burst = self.amount if self.burst is None else self.burst
+        _require_count("burst", burst)
+        per_us, rest = divmod(self.per_ns, NS_PER_US)
+        if rest or not 0 < per_us <= _PER_US_MAX:
+            raise ConfigurationError(
+                f"per_ns {self.per_ns} is not a whole number of microseconds"
+                " from 1 us to 400 days."
+            )
+        object.__setattr__(self, "burst", burst)
+        object.__setattr__(self, "per_us", per_us)
+        # Single units are rounded up to whole microseconds; the burst is given the
+        # room that this takes, but never as much as one unit more.
+        slack = min(burst, -(-per_us // self.amount) - 1)
+        object.__setattr__(self, "burst_us", -(-burst * per_us // self.amount) + slack)
+
+    def span_us(self, units: int) -> int:
+        """Microseconds in which *units* refill, rounded up."""
+        return -(-units * self.per_us // self.amount)
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetQuota:
+    """So many units, until the key changes; the period is part of the key.
+
+    Args:
+        amount: Units, from 0 to 2**63 - 1. Nothing fits into 0.
+        ledgered: Whether what was spent is known to a ledger, so that an absent key
+            means "unknown: seed it" and not "nothing spent yet".
+    """
+
+    amount: int
+    ledgered: bool = False
+
+    def __post_init__(self) -> None:
+        if type(self.amount) is not int or not 0 <= self.amount < 2**63:
+            raise ConfigurationError(
+                f"A budget of {self.amount!r} is not an int from 0 to 2**63 - 1."
+            )
+
+
+Quota = RateQuota | BudgetQuota
+
+
+def _require_count(name: str, count: int) -> None:
+    if type(count) is not int or not 0 < count <= _AMOUNT_MAX:
+        raise ConfigurationError(
+            f"{name} {count!r} is not an int from 1 to 2**53. A quota that admits"
+            " nothing is a suspended account, not a quota of 0."
+        )
+
+
+class Demand(msgspec.Struct, frozen=True, gc=False):
+    """A claim of one call on one quota.
+
+    Attributes:
+        key: Where the quota's state is kept. It never contains the amount, so that a
+            changed amount keeps what was used.
+        quota: The allowance.
+        cost: Units wanted.
+        cost_min: The fewest units worth having, budgets only; None means `cost`. The
+            store grants as much as fits in between.
+        name: What clients and logs call the quota, such as "requests".
+    """
+
+    key: str
+    quota: Quota
+    cost: int = 1
+    cost_min: int | None = None
+    name: str = ""
+
+    def checked(self) -> "Demand":
+        """Return the demand if its costs make sense.
+
+        Raises:
+            ConfigurationError: A cost is negative, or the least is above the most.
+        """
+        least = self.cost if self.cost_min is None else self.cost_min
+        if not 0 <= least <= self.cost < 2**63:
+            raise ConfigurationError(
+                f"Demand {self.name or self.key!r}: cost {self.cost}, cost_min {least};"
+                " they must be ordered 0 <= cost_min <= cost < 2**63."
+            )
+        return self
+
+
+class Verdict(msgspec.Struct, frozen=True, gc=False):
+    """What one quota answers to one demand.
+
+    Attributes:
+        granted: Units granted; 0 when refused.
+        remaining: Whole units left after this decision.
+        retry_after_ns: How long to wait until the same demand fits, if nobody else
+            asks; 0 when granted, `NEVER_NS` when waiting does not help.
+        reset_after_ns: How long until a rate quota is whole again; 0 for budgets.
+        reason: Why it was refused, or "".
+    """
+
+    granted: int
+    remaining: int
+    retry_after_ns: int = 0
+    reset_after_ns: int = 0
+    reason: Reason = ""
+
+
+def decide_rate(
+    quota: RateQuota, due_us: int, cost: int, now_us: int
+) -> tuple[Verdict, int]:
+    """Decide over one demand on a rate quota.
+
+    Args:
+        quota: The allowance.
+        due_us: The instant at which the quota is whole again; any past instant (0 for
+            a key never seen) means that it is whole now.
+        cost: Units wanted; 0 asks for the state alone.
+        now_us: The present instant.
+
+    Returns:
+        The verdict, and the new `due_us`: the old one if refused, so that a refusal
+        changes nothing.
+    """
+    start_us = max(now_us, due_us)
+    new_us = start_us + quota.span_us(cost)
+    over_us = new_us - now_us - quota.burst_us
+    if over_us <= 0:
+        left = units_left(quota, new_us - now_us)
+        return Verdict(cost, left, 0, (new_us - now_us) * NS_PER_US), new_us
+    backlog_us = start_us - now_us
+    left = units_left(quota, backlog_us)
+    if quota.span_us(cost) > quota.burst_us:
+        return Verdict(0, left, NEVER_NS, backlog_us * NS_PER_US, "impossible"), due_us
+    return (
+        Verdict(0, left, over_us * NS_PER_US, backlog_us * NS_PER_US, "rate"),
+        due_us,
+    )
+
+
+def units_left(quota: RateQuota, backlog_us: int) -> int:
+    """Whole units that a rate quota with this backlog would still grant at once."""
+    left = (quota.burst_us - backlog_us) * quota.amount // quota.per_us
+    if left <= 0:
+        return 0
+    burst = quota.burst or quota.amount
+    return min(burst, left)
+
+
+def decide_budget(
+    quota: BudgetQuota, spent: int, held: int, cost: int, cost_min: int | None = None
+) -> Verdict:
+    """Decide over one demand on a budget quota: `spent + held + cost <= amount`.
+
+    Args:
+        quota: The allowance.
+        spent: Units used up by ended calls; may exceed the amount (debt).
+        held: Units set aside for running calls.
+        cost: Units wanted.
+        cost_min: The fewest units worth having; None means `cost`.
+
+    Returns:
+        The verdict. `held` refusals say `retry_after_ns=NEVER_NS`; a store that knows
+        its leases puts the time until the oldest one ends in its place.
+    """
+    room = quota.amount - spent - held
+    if cost <= room:
+        return Verdict(cost, room - cost)
+    least = cost if cost_min is None else cost_min
+    if least <= room:
+        return Verdict(room, 0)
+    left = max(0, room)
+    if least > quota.amount:
+        return Verdict(0, left, NEVER_NS, 0, "impossible")
+    if spent + least > quota.amount:
+        return Verdict(0, left, NEVER_NS, 0, "spent")
+    return Verdict(0, left, NEVER_NS, 0, "held")
+
+
+_WEIGHT: dict[Reason, int] = {"": 0, "rate": 1, "held": 2, "spent": 3, "impossible": 4}
+
+
+def binding(verdicts: tuple[Verdict, ...]) -> int:
+    """Index of the verdict to tell the caller of: the hardest, then the longest.
+
+    Returns:
+        The index, or -1 if no verdict is a refusal.
+    """
+    worst, worst_at = (0, 0), -1
+    for at, verdict in enumerate(verdicts):
+        rank = (_WEIGHT[verdict.reason], verdict.retry_after_ns)
+        if verdict.reason and rank > worst:
+            worst, worst_at = rank, at
+    return worst_at
+
+
+MINUTE_NS = 60 * NS_PER_S
