@@ -26,8 +26,9 @@ def plan_clamp(facts: RequestFacts, output_tokens_max: int) -> ClampPlan:
     """Return how to hold a request to *output_tokens_max* tokens an output.
 
     Every bound above the cap is lowered, for servers differ in which of two they obey;
-    a bound without a value is given the cap; a smaller one stays. Where there is none,
-    the dialect's own field is written.
+    a smaller one stays. A bound without a value is given the largest of the others, or
+    the cap: it must not widen what the client named. Where there is no bound, the
+    dialect's own field is written.
 
     Args:
         facts: What the request asks for.
@@ -35,18 +36,15 @@ def plan_clamp(facts: RequestFacts, output_tokens_max: int) -> ClampPlan:
     """
     if not facts.generates:
         return ClampPlan(0)
+    cap = output_tokens_max
     if not facts.output_bounds:
-        return ClampPlan(output_tokens_max, ((facts.output_field, output_tokens_max),))
-    changes: list[tuple[str, int]] = []
-    asked = 0
-    for bound in facts.output_bounds:
-        if bound.tokens is None:
-            changes.append((bound.field, output_tokens_max))
-        elif bound.tokens > output_tokens_max:
-            changes.append((bound.field, output_tokens_max))
-            asked = max(asked, bound.tokens)
-    largest = max(
-        output_tokens_max if bound.tokens is None else bound.tokens
+        return ClampPlan(cap, ((facts.output_field, cap),))
+    named = [b.tokens for b in facts.output_bounds if b.tokens is not None]
+    largest = max(named, default=cap)
+    allowed = largest if largest < cap else cap
+    changes = tuple(
+        (bound.field, allowed)
         for bound in facts.output_bounds
+        if bound.tokens is None or bound.tokens > cap
     )
-    return ClampPlan(min(largest, output_tokens_max), tuple(changes), asked or None)
+    return ClampPlan(allowed, changes, largest if largest > cap else None)

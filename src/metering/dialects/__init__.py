@@ -1,1 +1,1 @@
-"""Wire dialects: bytes in, facts out. One file each; `registry` is the table of them."""
+"""Wire dialects: bytes in, facts out. One file each, and `registry`, their table."""
