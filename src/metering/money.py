@@ -14,7 +14,11 @@ PICO = 10**12
 """Pico-dollars in one dollar."""
 
 AMOUNT_MAX_P = 9_000_000 * PICO
-"""The largest amount any cell may hold: it leaves room below 2**63 for one addition."""
+"""The largest amount any cell may hold.
+
+It is $223,372 below the end of a signed 64-bit cell: one more charge can be added
+before the sum is found to be too much.
+"""
 
 _PLACES = 12
 

@@ -1,0 +1,23 @@
+"""Configuration: a TOML file becomes one frozen plan, or an error that names the field.
+
+`docs/reference/configuration.md` describes every field.
+"""
+
+from metering.config.loading import (
+    load_plan,
+    plan_from_env,
+    plan_from_file,
+    plan_from_preset,
+    with_environment,
+)
+from metering.config.plan import JournalSettings, Plan
+
+__all__ = [
+    "JournalSettings",
+    "Plan",
+    "load_plan",
+    "plan_from_env",
+    "plan_from_file",
+    "plan_from_preset",
+    "with_environment",
+]

@@ -1,0 +1,149 @@
+"""From a TOML text, a file, a preset or the environment to a plan."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from difflib import get_close_matches
+from importlib.resources import files
+from pathlib import Path
+
+from metering.clock import NS_PER_S
+from metering.config.document import Document
+from metering.config.plan import JournalSettings, Plan
+from metering.config.price_book import price_book
+from metering.config.schema import RouteTable
+from metering.config.tier_book import tier_book
+from metering.errors import ConfigurationError
+
+__all__ = [
+    "load_plan",
+    "plan_from_env",
+    "plan_from_file",
+    "plan_from_preset",
+    "with_environment",
+]
+
+_PRESET = "preset:"
+_PRESETS = files("metering") / "presets"
+
+
+def load_plan(text: str, *, source: str) -> Plan:
+    """Return the plan that a TOML text describes.
+
+    Args:
+        text: The TOML text; `docs/reference/configuration.md` names every field.
+        source: What errors call it, such as the path of its file.
+
+    Raises:
+        ConfigurationError: Names the source, the field, its value and what is allowed.
+    """
+    document = Document(text, source)
+    file = document.read()
+    calls, journal = file.calls, file.journal
+    return Plan(
+        name=file.plan.name,
+        tiers=tier_book(file.tiers, document),
+        prices=price_book(file.models, document),
+        sign_up_credit_p=file.credit.sign_up.pico,
+        anonymous=calls.anonymous,
+        unpriced=calls.unpriced,
+        body_bytes_max=calls.body_bytes_max.units,
+        lease_ns=calls.lease_s * NS_PER_S,
+        resolve_ttl_ns=calls.resolve_ttl_s * NS_PER_S,
+        on_client_gone=calls.on_client_gone,
+        log_calls=calls.log,
+        routes=_routes(file.routes, document),
+        journal=JournalSettings(sync_ms=journal.sync_ms, durability=journal.durability),
+        data=file.storage.data,
+        ledger=file.storage.ledger,
+        notes=file.plan.notes,
+    )
+
+
+def plan_from_file(path: str | Path) -> Plan:
+    """Return the plan in a TOML file.
+
+    Raises:
+        ConfigurationError: The file cannot be read, or `load_plan` refuses it.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(
+            f"The plan {str(path)!r} cannot be read: {error}. Name a TOML file in"
+            f' UTF-8, or a preset as "{_PRESET}NAME".'
+        ) from error
+    return load_plan(text, source=str(path))
+
+
+def plan_from_preset(name: str) -> Plan:
+    """Return a plan that ships with the library.
+
+    Raises:
+        ConfigurationError: There is none of that name; names those there are.
+    """
+    # Compared with what is there, never joined into a path.
+    texts = {
+        entry.name.removesuffix(".toml"): entry
+        for entry in _PRESETS.iterdir()
+        if entry.name.endswith(".toml")
+    }
+    if name not in texts:
+        near = get_close_matches(name, texts, n=1)
+        guess = f" Did you mean {near[0]!r}?" if near else ""
+        raise ConfigurationError(
+            f"There is no preset {name!r}.{guess} The presets: {', '.join(texts)}."
+        )
+    text = texts[name].read_text(encoding="utf-8")
+    return load_plan(text, source=f"{_PRESET}{name}")
+
+
+def plan_from_env(environ: Mapping[str, str]) -> Plan:
+    """Return the plan that the environment names.
+
+    Args:
+        environ: `METERING_CONFIG` is the path of a TOML file, or "preset:" and the
+            name of a preset. The rest is read by `with_environment`.
+
+    Raises:
+        ConfigurationError: The variable is not set, or its plan cannot be used.
+    """
+    chosen = environ.get("METERING_CONFIG", "")
+    if not chosen:
+        raise ConfigurationError(
+            "METERING_CONFIG is not set. Set it to the path of a TOML file, or to"
+            f' "{_PRESET}friendli".'
+        )
+    if chosen.startswith(_PRESET):
+        plan = plan_from_preset(chosen.removeprefix(_PRESET))
+    else:
+        plan = plan_from_file(chosen)
+    return with_environment(plan, environ)
+
+
+def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
+    """Return *plan* with what differs from machine to machine, or is secret.
+
+    Args:
+        plan: The plan as written.
+        environ: `METERING_DATA`, `METERING_LEDGER` and `METERING_KEY_PEPPER`, where
+            set and not empty, replace `data`, `ledger` and `key_pepper`.
+    """
+    pepper = environ.get("METERING_KEY_PEPPER", "")
+    return replace(
+        plan,
+        data=environ.get("METERING_DATA") or plan.data,
+        ledger=environ.get("METERING_LEDGER") or plan.ledger,
+        # A variable need not be text: its bytes are taken as they are.
+        key_pepper=pepper.encode(errors="surrogateescape") or plan.key_pepper,
+    )
+
+
+def _routes(tables: tuple[RouteTable, ...], document: Document) -> dict[str, str]:
+    routes: dict[str, str] = {}
+    for at, route in enumerate(tables):
+        if route.path in routes:
+            raise document.fault(
+                f"routes[{at}].path", "Another route has this path already."
+            )
+        routes[route.path] = route.dialect
+    return routes

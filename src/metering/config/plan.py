@@ -1,0 +1,70 @@
+"""The plan: everything that an operator has decided, as one frozen value."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from metering.accounts import TierBook
+from metering.clock import NS_PER_S
+from metering.pricing import PriceBook
+
+__all__ = ["JournalSettings", "Plan"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JournalSettings:
+    """When a journal line is safe.
+
+    Attributes:
+        sync_ms: Longest time, in milliseconds, that a line may wait for the disk.
+        durability: `process`: a charge survives the death of the process at once, and
+            a power cut after `sync_ms`. `power`: calls wait until it survives both.
+    """
+
+    sync_ms: int = 100
+    durability: Literal["process", "power"] = "process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """All settings of one deployment.
+
+    Attributes:
+        name: What the plan is called.
+        tiers: Tiers, and who is in which.
+        prices: Models, and what they cost when.
+        sign_up_credit_p: Credit of a new account, in pico-dollars.
+        anonymous: Account that calls without a key are billed to; None: refused.
+        unpriced: What becomes of a call to a model that has no price just then:
+            `refuse`, or `pass` it on and record it without a charge.
+        body_bytes_max: Largest request body that is read, in bytes.
+        lease_ns: How long a hold outlives a process that died.
+        resolve_ttl_ns: How long a resolved key is good for.
+        on_client_gone: What the app is told when the client hangs up.
+        log_calls: Whether each call is logged, besides refusals and faults.
+        routes: Dialect by path, in addition to the paths that dialects have.
+        journal: When a journal line is safe.
+        data: Directory of the journal and of the default ledger; None: the default.
+        ledger: SQLAlchemy URL of the ledger; None: SQLite in the data directory.
+        key_pepper: Secret under which keys are hashed; empty for none.
+        notes: What whoever runs this plan should know.
+    """
+
+    name: str
+    tiers: TierBook
+    prices: PriceBook
+    sign_up_credit_p: int = 0
+    anonymous: str | None = None
+    unpriced: Literal["refuse", "pass"] = "refuse"
+    body_bytes_max: int = 8 * 1024 * 1024
+    lease_ns: int = 30 * NS_PER_S
+    resolve_ttl_ns: int = 30 * NS_PER_S
+    on_client_gone: Literal["cancel"] = "cancel"
+    log_calls: bool = False
+    routes: Mapping[str, str] = field(default_factory=dict)
+    journal: JournalSettings = JournalSettings()
+    data: str | None = None
+    # Both may hold a secret, so neither is shown where a plan is printed.
+    ledger: str | None = field(default=None, repr=False)
+    key_pepper: bytes = field(default=b"", repr=False)
+    notes: tuple[str, ...] = ()

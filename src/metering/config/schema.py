@@ -1,0 +1,182 @@
+"""What a plan file may contain: its tables, their fields, and what each field takes.
+
+The descriptions are what an operator is shown beside a value that cannot be used.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from metering.config.notation import Count, Dollars, Instant
+from metering.pricing import PriceKind
+
+__all__ = [
+    "CallTable",
+    "CreditTable",
+    "JournalTable",
+    "ModelTable",
+    "PlanFile",
+    "PlanTable",
+    "PriceTable",
+    "RateTable",
+    "RequestTable",
+    "RouteTable",
+    "StorageTable",
+    "TierTable",
+]
+
+Text = Annotated[str, Meta(min_length=1, description="a string that is not empty")]
+Flag = Annotated[bool, Meta(description="true or false")]
+Usd = Annotated[
+    Dollars,
+    Meta(description='dollars from 0 to 9,000,000, such as "0.6", 0.6 or 50'),
+]
+Units = Annotated[
+    Count,
+    Meta(description='1 to 1,000,000,000, such as 4096, "4K" (4,096) or "8M"'),
+]
+Moment = Annotated[
+    Instant, Meta(description="a date-time with offset, such as 2026-02-12T00:00:00Z")
+]
+
+
+# Each table forbids unknown fields: a misspelt one is an error, not silence.
+
+
+class PlanTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[plan]`: what the plan is called, and what its reader should know."""
+
+    name: Text
+    notes: tuple[Text, ...] = ()
+
+
+class CreditTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[credit]`: what a new account is given."""
+
+    sign_up: Usd = Dollars(0)
+
+
+class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[calls]`: how every call is treated."""
+
+    anonymous: Text | None = None
+    unpriced: Annotated[
+        Literal["refuse", "pass"], Meta(description='"refuse" or "pass"')
+    ] = "refuse"
+    body_bytes_max: Units = Count("8M")
+    lease_s: Annotated[int, Meta(ge=3, le=600, description="seconds, 3 to 600")] = 30
+    resolve_ttl_s: Annotated[
+        int, Meta(ge=1, le=300, description="seconds, 1 to 300")
+    ] = 30
+    on_client_gone: Annotated[Literal["cancel"], Meta(description='"cancel"')] = (
+        "cancel"
+    )
+    log: Flag = False
+
+
+class JournalTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[journal]`: when what is charged is safe on disk."""
+
+    sync_ms: Annotated[
+        int, Meta(ge=1, le=10_000, description="milliseconds, 1 to 10,000")
+    ] = 100
+    durability: Annotated[
+        Literal["process", "power"], Meta(description='"process" or "power"')
+    ] = "process"
+
+
+class StorageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[storage]`: where things are kept."""
+
+    data: Text | None = None
+    ledger: Text | None = None
+
+
+class RouteTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[routes]]`: a path that serves models, and the dialect spoken on it."""
+
+    path: Annotated[
+        str, Meta(pattern="^/", description='a path, such as "/v1/chat/completions"')
+    ]
+    dialect: Text
+
+
+class RateTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request limit whose burst differs from its rate."""
+
+    rate: Annotated[str, Meta(description='a rate, such as "100/minute"')]
+    burst: Annotated[int, Meta(ge=1, le=10**9, description="1 to 1,000,000,000")]
+
+
+RequestLimit = Annotated[
+    str | RateTable,
+    Meta(
+        description='one rate, such as "100/minute" or "100 per 2 minutes" (second,'
+        ' minute, hour, day, month or year), or { rate = "100/minute", burst = 20 }'
+    ),
+]
+
+
+class RequestTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tiers.requests]`: request limits by class of model."""
+
+    paid: RequestLimit | None = None
+    free: RequestLimit | None = None
+
+
+class TierTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[tiers]]`: how an account qualifies, and what it may then do."""
+
+    level: Annotated[int, Meta(ge=0, le=1000, description="a rank from 0 to 1,000")]
+    name: Text
+    lifetime_spend: Usd | None = None
+    payment_method: Flag = False
+    by_agreement: Flag = False
+    requests: RequestTable = RequestTable()
+    output_tokens_max: Units
+    usage_limit: Usd | None = None
+    funding: Annotated[
+        Literal["credit", "postpaid"], Meta(description='"credit" or "postpaid"')
+    ] = "postpaid"
+
+
+class PriceTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[models.prices]]`: what a model costs from one instant until another."""
+
+    kind: Annotated[PriceKind, Meta(description='"token", "time" or "free"')]
+    input: Usd | None = None
+    output: Usd | None = None
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+    reasoning: Usd | None = None
+    per_second: Usd | None = None
+    start: Moment | None = field(default=None, name="from")
+    until: Moment | None = None
+
+
+class ModelTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[models]]`: a model, and its prices over time."""
+
+    name: Text
+    aliases: tuple[Text, ...] = ()
+    context_tokens_max: Units | None = None
+    compute_ms_max: (
+        Annotated[
+            int, Meta(ge=1, le=86_400_000, description="milliseconds, 1 to 86,400,000")
+        ]
+        | None
+    ) = None
+    prices: tuple[PriceTable, ...] = ()
+
+
+class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole plan file."""
+
+    plan: PlanTable
+    credit: CreditTable = CreditTable()
+    calls: CallTable = CallTable()
+    journal: JournalTable = JournalTable()
+    storage: StorageTable = StorageTable()
+    routes: tuple[RouteTable, ...] = ()
+    tiers: tuple[TierTable, ...]
+    models: tuple[ModelTable, ...] = ()
