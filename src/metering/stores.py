@@ -221,10 +221,13 @@ class PostReport(msgspec.Struct, frozen=True):
     Attributes:
         posted: Ids that were new.
         conflicts: Ids that were there already with another charge; the first stands.
+        unowned: New ids whose account does not exist. They are posted all the same,
+            flagged, and become the account's own once it is created.
     """
 
     posted: tuple[str, ...]
     conflicts: tuple[str, ...] = ()
+    unowned: tuple[str, ...] = ()
 
 
 class LedgerWriter(Protocol):

@@ -1,0 +1,1 @@
+"""Stores: where limits and the ledger are kept, one way a module."""

@@ -1,0 +1,191 @@
+"""Rules of accounts, payments, credit and prices that every ledger applies alike."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from msgspec.structs import replace
+
+from metering.accounts import Account, ApiKey, TierBook
+from metering.errors import AccountNotFoundError, ConfigurationError, LedgerError
+from metering.ledger import (
+    CreditGrant,
+    Payment,
+    PaymentEffect,
+    PeriodState,
+    revised,
+    settle_payment,
+)
+from metering.money import checked, format_usd
+from metering.pricing import PriceBook, PricedModel, PriceVersion, refuse_changed_past
+from metering.stores import AccountChange
+
+__all__ = [
+    "changed",
+    "checked_account",
+    "checked_grant",
+    "known_credit",
+    "known_key",
+    "no_account",
+    "no_key",
+    "refuse_other_grant",
+    "refuse_other_payment",
+    "settled",
+    "succeeding_prices",
+]
+
+
+def no_account(account_id: str) -> AccountNotFoundError:
+    """Return the error that says so."""
+    return AccountNotFoundError(f"There is no account {account_id!r}. Create it first.")
+
+
+def no_key(key_id: str) -> AccountNotFoundError:
+    """Return the error that says so."""
+    return AccountNotFoundError(f"There is no key {key_id!r}. Keys are named by id.")
+
+
+def known_key(key: ApiKey) -> LedgerError:
+    """Return the error that says that a key cannot be added twice."""
+    return LedgerError(
+        f"Key {key.id!r} or its secret is known already. Issue a new secret and id."
+    )
+
+
+def known_credit(grant: CreditGrant) -> LedgerError:
+    """Return the error that says that a payment cannot buy this credit again."""
+    return LedgerError(
+        f"{grant.account_id!r} has credit {grant.id!r} already, and not from this"
+        " payment. Grant credit under other ids than payments do."
+    )
+
+
+def checked_account(account: Account, tiers: TierBook) -> Account:
+    """Return the account if it can be kept.
+
+    Raises:
+        ConfigurationError: It is pinned to a tier that does not exist, or one of its
+            amounts is out of range.
+    """
+    tiers.tier_of(account)
+    checked(account.lifetime_paid_p)
+    if account.overrides.usage_limit_p is not None:
+        checked(account.overrides.usage_limit_p)
+    return account
+
+
+def changed(account: Account, change: AccountChange, tiers: TierBook) -> Account:
+    """Return the account's next version.
+
+    Raises:
+        ConfigurationError: See `checked_account`.
+    """
+    members = {
+        name: value
+        for name in AccountChange.__struct_fields__
+        if (value := getattr(change, name)) is not msgspec.UNSET
+    }
+    after = checked_account(replace(account, **members), tiers)
+    return revised(account, after, tiers)
+
+
+def settled(
+    account: Account, period: PeriodState, payment: Payment, tiers: TierBook
+) -> PaymentEffect:
+    """Return what the payment changes.
+
+    Raises:
+        ConfigurationError: The payment cannot be recorded, or with it the account has
+            paid more than a cell may hold.
+    """
+    checked(payment.checked().amount_p)
+    effect = settle_payment(account, period, payment, tiers)
+    checked_account(effect.account, tiers)
+    return effect
+
+
+def refuse_other_payment(known: Payment, payment: Payment) -> None:
+    """Refuse a payment under a known reference, unless it is the same one again.
+
+    Raises:
+        LedgerError: Account, kind or amount differ.
+    """
+    if replace(payment, at_ns=known.at_ns) != known:
+        raise LedgerError(
+            f"Payment {known.reference!r} is recorded as {known.kind} of"
+            f" ${format_usd(known.amount_p)} by {known.account_id!r}; it cannot also be"
+            f" {payment.kind} of ${format_usd(payment.amount_p)} by"
+            f" {payment.account_id!r}. Give another payment its own reference."
+        )
+
+
+def checked_grant(grant: CreditGrant, account_id: str) -> CreditGrant:
+    """Return a grant if it can be added to that account.
+
+    Raises:
+        ConfigurationError: It is another account's, is not above $0, was drawn on
+            already, or ends before it starts.
+    """
+    if grant.account_id != account_id:
+        raise ConfigurationError(
+            f"Credit {grant.id!r} belongs to {grant.account_id!r}, not {account_id!r}."
+        )
+    if grant.amount_p <= 0 or grant.consumed_p:
+        raise ConfigurationError(
+            f"Credit {grant.id!r} of ${format_usd(grant.amount_p)}, of which"
+            f" ${format_usd(grant.consumed_p)} is used: grant more than $0, unused."
+        )
+    if grant.expires_ns is not None and grant.expires_ns <= grant.effective_ns:
+        raise ConfigurationError(
+            f"Credit {grant.id!r} ends at {grant.expires_ns} ns, not after its start"
+            f" at {grant.effective_ns} ns. Let it end later."
+        )
+    checked(grant.amount_p)
+    return grant
+
+
+def refuse_other_grant(known: CreditGrant, grant: CreditGrant) -> None:
+    """Refuse credit under a known id, unless it is the same amount again.
+
+    Raises:
+        LedgerError: The amounts differ.
+    """
+    if known.amount_p != grant.amount_p:
+        raise LedgerError(
+            f"Credit {known.id!r} of {known.account_id!r} is"
+            f" ${format_usd(known.amount_p)}; it cannot also be"
+            f" ${format_usd(grant.amount_p)}. Give other credit its own id."
+        )
+
+
+def succeeding_prices(
+    published: Sequence[PriceVersion], versions: Iterable[PriceVersion], now_ns: int
+) -> tuple[list[PriceVersion], int]:
+    """Return all prices after publishing, by model and start, and how many are new.
+
+    A version may be given an end that lies ahead, and one that was never in force may
+    be withdrawn; models that are not named keep their prices.
+
+    Raises:
+        ConfigurationError: A past instant would cost something else.
+    """
+    by_model: dict[str, list[PriceVersion]] = defaultdict(list)
+    for version in versions:
+        by_model[version.model].append(version)
+    wanted = PriceBook(
+        # The longest call bounds a hold and is no part of a price: any will do here.
+        PricedModel(name=model, versions=_by_start(its), compute_ms_max=1)
+        for model, its in by_model.items()
+    )
+    refuse_changed_past(published, wanted, now_ns)
+    known = {(v.model, v.valid_from_ns, v.id) for v in published}
+    added = [
+        v for v in wanted.versions() if (v.model, v.valid_from_ns, v.id) not in known
+    ]
+    after = [v for v in published if v.model not in by_model] + wanted.versions()
+    after.sort(key=lambda version: (version.model, version.valid_from_ns))
+    return after, len(added)
+
+
+def _by_start(versions: Iterable[PriceVersion]) -> tuple[PriceVersion, ...]:
+    return tuple(sorted(versions, key=lambda version: version.valid_from_ns))

@@ -1,0 +1,5 @@
+"""The ledger in an SQL database, by SQLAlchemy Core."""
+
+from metering.backends.sql.ledger import SqlLedger
+
+__all__ = ["SqlLedger"]

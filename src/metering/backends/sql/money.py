@@ -1,0 +1,91 @@
+"""Payments and credit in SQL, within a transaction that the caller has begun."""
+
+from msgspec.structs import asdict
+from sqlalchemy import Connection, select
+
+from metering.accounts import Account, TierBook
+from metering.backends.ledger_rules import (
+    checked_grant,
+    known_credit,
+    refuse_other_grant,
+    refuse_other_payment,
+    settled,
+)
+from metering.backends.sql import identity, reading, schema
+from metering.backends.sql.rows import grant_of, payment_of
+from metering.backends.sql.sqlite import insert
+from metering.ledger import CreditGrant, Payment, PeriodState, period_at, revised
+
+__all__ = ["grant_credit", "record_payment"]
+
+
+def record_payment(
+    connection: Connection, payment: Payment, tiers: TierBook
+) -> tuple[Account, bool]:
+    """Record a payment and all it changes, once for each reference."""
+    known = _payment(connection, payment.reference)
+    if known is not None:
+        refuse_other_payment(known, payment)
+        return identity.get(connection, payment.account_id), False
+    account = identity.get(connection, payment.account_id, to_write=True)
+    key = period_at(payment.at_ns).key
+    before = reading.period(connection, account.id, key)
+    effect = settled(account, before, payment, tiers)
+    if effect.grant is not None:
+        if _grant(connection, effect.grant) is not None:
+            raise known_credit(effect.grant)
+        connection.execute(insert(schema.credit_grants).values(asdict(effect.grant)))
+    if effect.period != before:
+        _set_period(connection, account.id, key, effect.period)
+    connection.execute(insert(schema.payments).values(asdict(payment)))
+    identity.replace(connection, effect.account, tiers)
+    return effect.account, True
+
+
+def grant_credit(
+    connection: Connection, grant: CreditGrant, tiers: TierBook
+) -> tuple[Account, bool]:
+    """Add credit to an account, once for each grant id."""
+    checked_grant(grant, grant.account_id)
+    account = identity.get(connection, grant.account_id, to_write=True)
+    known = _grant(connection, grant)
+    if known is not None:
+        refuse_other_grant(known, grant)
+        return account, False
+    connection.execute(insert(schema.credit_grants).values(asdict(grant)))
+    after = revised(account, account, tiers)
+    identity.replace(connection, after, tiers)
+    return after, True
+
+
+def _payment(connection: Connection, reference: str) -> Payment | None:
+    table = schema.payments
+    wanted = select(table).where(table.c.reference == reference)
+    row = connection.execute(wanted).mappings().first()
+    return None if row is None else payment_of(row)
+
+
+def _grant(connection: Connection, grant: CreditGrant) -> CreditGrant | None:
+    table = schema.credit_grants
+    wanted = select(table).where(
+        table.c.account_id == grant.account_id, table.c.id == grant.id
+    )
+    row = connection.execute(wanted).mappings().first()
+    return None if row is None else grant_of(row)
+
+
+def _set_period(
+    connection: Connection, account_id: str, key: str, state: PeriodState
+) -> None:
+    table = schema.periods.c
+    row = asdict(state) | {"account_id": account_id, "period": key}
+    statement = insert(schema.periods).values(row)
+    connection.execute(
+        statement.on_conflict_do_update(
+            index_elements=[table.account_id, table.period],
+            set_={
+                "early_paid_p": statement.excluded.early_paid_p,
+                "epoch": statement.excluded.epoch,
+            },
+        )
+    )

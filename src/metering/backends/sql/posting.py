@@ -1,0 +1,183 @@
+"""Posts batches of usage events in SQL: a few statements a batch, however large."""
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from metering.backends.ledger_posting import (
+    Funding,
+    Standing,
+    as_owned,
+    first_of_each,
+    fund,
+    posted,
+    spent_by_period,
+)
+from metering.backends.sql import schema
+from metering.backends.sql.reading import sliced
+from metering.backends.sql.rows import event_row, grant_of
+from metering.backends.sql.sqlite import insert
+from metering.ledger import CreditGrant
+from metering.money import checked
+from metering.stores import PostReport
+from metering.usage import UsageEvent
+
+__all__ = ["post"]
+
+_accounts = schema.accounts.c
+_events = schema.usage_events.c
+_grants = schema.credit_grants.c
+_periods = schema.periods.c
+
+_add_events = (
+    insert(schema.usage_events)
+    .on_conflict_do_nothing(index_elements=[_events.id])
+    .returning(_events.id)
+)
+_set_rest = (
+    update(schema.usage_events)
+    .where(_events.id == bindparam("event_id"))
+    .values(rest_p=bindparam("rest"))
+)
+_set_consumed = (
+    update(schema.credit_grants)
+    .where(
+        _grants.account_id == bindparam("owner"), _grants.id == bindparam("grant_id")
+    )
+    .values(consumed_p=bindparam("consumed"))
+)
+_set_debt = (
+    update(schema.accounts)
+    .where(_accounts.id == bindparam("owner"))
+    .values(debt_p=bindparam("debt"))
+)
+_new_period = insert(schema.periods)
+_add_spent = _new_period.on_conflict_do_update(
+    index_elements=[_periods.account_id, _periods.period],
+    set_={"spent_p": _periods.spent_p + _new_period.excluded.spent_p},
+)
+
+
+def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
+    """Post a batch: the events that are new, what credit pays, the period totals."""
+    firsts = first_of_each(events)
+    if not firsts:
+        return PostReport(())
+    debts_p = _debts(connection, {event.account_id for event in firsts.values()})
+    rows = [event_row(as_owned(event, debts_p)) for event in firsts.values()]
+    new = set(connection.execute(_add_events, rows).scalars())
+    fresh = [event for event in firsts.values() if event.id in new]
+    _fund(connection, fresh, debts_p)
+    _spend(connection, fresh)
+    standing = {e.id: Standing(e.charge_p, e.ending) for e in fresh}
+    standing |= _standing(connection, firsts.keys() - new)
+    return posted(events, new, debts_p, standing)
+
+
+def _debts(connection: Connection, account_ids: Collection[str]) -> dict[str, int]:
+    # Always in one order, so that two writers who lock rows do not wait for each other.
+    debts_p: dict[str, int] = {}
+    for ids in sliced(sorted(account_ids)):
+        wanted = select(_accounts.id, _accounts.debt_p).where(_accounts.id.in_(ids))
+        rows = connection.execute(wanted.order_by(_accounts.id).with_for_update())
+        debts_p |= {row.id: row.debt_p for row in rows}
+    return debts_p
+
+
+def _standing(connection: Connection, ids: Iterable[str]) -> dict[str, Standing]:
+    standing: dict[str, Standing] = {}
+    for some in sliced(ids):
+        wanted = select(_events.id, _events.charge_p, _events.ending)
+        for row in connection.execute(wanted.where(_events.id.in_(some))):
+            standing[row.id] = Standing(row.charge_p, row.ending)
+    return standing
+
+
+def _fund(
+    connection: Connection, fresh: Iterable[UsageEvent], debts_p: Mapping[str, int]
+) -> None:
+    """Draw on credit; what is on credit alone and not covered is debt."""
+    owned: dict[str, list[UsageEvent]] = defaultdict(list)
+    for event in fresh:
+        if event.account_id in debts_p:
+            owned[event.account_id].append(event)
+    grants = _open_grants(connection, owned)
+    fundings = {
+        account_id: fund(events, grants[account_id])
+        for account_id, events in owned.items()
+        if account_id in grants or any(e.funding == "credit" for e in events)
+    }
+    _draw(connection, fundings.values())
+    debts = [
+        {"owner": account_id, "debt": checked(debts_p[account_id] + funding.debt_p)}
+        for account_id, funding in fundings.items()
+        if funding.debt_p
+    ]
+    if debts:
+        connection.execute(_set_debt, debts)
+
+
+def _draw(connection: Connection, fundings: Iterable[Funding]) -> None:
+    rests: list[dict[str, object]] = []
+    draws: list[dict[str, object]] = []
+    consumed: list[dict[str, object]] = []
+    for funding in fundings:
+        for charge in funding.charges:
+            if charge.draws:
+                rests.append({"event_id": charge.event_id, "rest": charge.rest_p})
+            draws += (
+                {
+                    "event_id": charge.event_id,
+                    "position": position,
+                    "grant_id": draw.grant_id,
+                    "amount_p": draw.amount_p,
+                }
+                for position, draw in enumerate(charge.draws)
+            )
+        consumed += (
+            {"owner": g.account_id, "grant_id": g.id, "consumed": g.consumed_p}
+            for g in funding.grants
+        )
+    if draws:
+        connection.execute(_set_rest, rests)
+        connection.execute(insert(schema.draws), draws)
+        connection.execute(_set_consumed, consumed)
+
+
+def _open_grants(
+    connection: Connection, account_ids: Iterable[str]
+) -> dict[str, list[CreditGrant]]:
+    grants: dict[str, list[CreditGrant]] = defaultdict(list)
+    for ids in sliced(account_ids):
+        wanted = select(schema.credit_grants).where(
+            _grants.account_id.in_(ids), _grants.consumed_p < _grants.amount_p
+        )
+        for row in connection.execute(wanted).mappings():
+            grants[row["account_id"]].append(grant_of(row))
+    return grants
+
+
+def _spend(connection: Connection, fresh: Iterable[UsageEvent]) -> None:
+    """Add the charges to their periods; a free call opens its period, too."""
+    spent = spent_by_period(fresh)
+    if not spent:
+        return
+    for ids in sliced(sorted({account_id for account_id, _ in spent})):
+        wanted = select(_periods.account_id, _periods.period, _periods.spent_p).where(
+            _periods.account_id.in_(ids),
+            _periods.period.in_(sorted({period for _, period in spent})),
+        )
+        for row in connection.execute(wanted):
+            checked(row.spent_p + spent.get((row.account_id, row.period), 0))
+    rows = [
+        {
+            "account_id": account_id,
+            "period": period,
+            "spent_p": checked(spent_p),
+            "early_paid_p": 0,
+            "epoch": 0,
+        }
+        for (account_id, period), spent_p in sorted(spent.items())
+    ]
+    connection.execute(_add_spent, rows)

@@ -1,0 +1,153 @@
+"""What is read from the ledger, within a transaction that the caller has begun."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from sqlalchemy import ColumnElement, Connection, func, select
+
+from metering.accounts import Account
+from metering.backends.sql import schema
+from metering.backends.sql.rows import account_of, event_of, grant_of, period_of
+from metering.ledger import (
+    Charge,
+    CreditGrant,
+    CreditState,
+    Draw,
+    PeriodState,
+    credit_ceiling_p,
+)
+from metering.stores import ChargedEvent, UsageTotal
+from metering.usage import Usage
+
+__all__ = [
+    "accounts",
+    "credit",
+    "events",
+    "exact_sum",
+    "grants",
+    "joined_sum",
+    "period",
+    "sliced",
+    "totals",
+]
+
+_Item = TypeVar("_Item")
+_SLICE = 500
+_LIMB = 1_000_000
+
+
+def sliced(items: Iterable[_Item]) -> Iterator[Sequence[_Item]]:
+    """Yield the items in slices short enough for the parameters of one statement."""
+    rest = iter(items)
+    while piece := tuple(islice(rest, _SLICE)):
+        yield piece
+
+
+def exact_sum(column: ColumnElement[int]) -> tuple[ColumnElement[int], ...]:
+    """Return two sums that `joined_sum` joins: one alone may not fit into 64 bits."""
+    return func.sum(column // _LIMB), func.sum(column % _LIMB)
+
+
+def joined_sum(high: int | None, low: int | None) -> int:
+    """Return the sum of which `exact_sum` gave the parts; of no rows it is 0."""
+    return int(high or 0) * _LIMB + int(low or 0)
+
+
+def period(connection: Connection, account_id: str, key: str) -> PeriodState:
+    """Return the state of a period; zeros if there is none."""
+    table = schema.periods
+    wanted = select(table).where(
+        table.c.account_id == account_id, table.c.period == key
+    )
+    row = connection.execute(wanted).mappings().first()
+    return PeriodState() if row is None else period_of(row)
+
+
+def grants(connection: Connection, account_id: str) -> list[CreditGrant]:
+    """Return the grants of an account, oldest first."""
+    table = schema.credit_grants
+    wanted = select(table).where(table.c.account_id == account_id)
+    rows = connection.execute(wanted.order_by(table.c.effective_ns, table.c.id))
+    return [grant_of(row) for row in rows.mappings()]
+
+
+def credit(connection: Connection, account_id: str, now_ns: int) -> CreditState:
+    """Return the credit of an account; zeros if there is no such account."""
+    table = schema.accounts
+    wanted = select(table.c.debt_p).where(table.c.id == account_id)
+    debt_p = connection.execute(wanted).scalar_one_or_none()
+    if debt_p is None:
+        return CreditState()
+    return credit_ceiling_p(grants(connection, account_id), debt_p, now_ns)
+
+
+def events(
+    connection: Connection, account_id: str, key: str | None, limit: int
+) -> list[ChargedEvent]:
+    """Return the events of an account, the last admitted first.
+
+    The period goes with the admission, so the index on both serves with and without.
+    """
+    table = schema.usage_events
+    wanted = select(table).where(table.c.account_id == account_id)
+    if key is not None:
+        wanted = wanted.where(table.c.period == key)
+    wanted = wanted.order_by(
+        table.c.period.desc(), table.c.admitted_ns.desc(), table.c.id.desc()
+    )
+    rows = connection.execute(wanted.limit(max(limit, 0))).mappings().all()
+    paid = _draws(connection, (row["id"] for row in rows))
+    return [
+        ChargedEvent(
+            event_of(row),
+            Charge(
+                event_id=row["id"],
+                amount_p=row["charge_p"],
+                draws=tuple(paid[row["id"]]),
+                rest_p=row["rest_p"],
+            ),
+        )
+        for row in rows
+    ]
+
+
+def totals(connection: Connection, account_id: str, key: str) -> list[UsageTotal]:
+    """Return what an account used in a period, by model name."""
+    table = schema.usage_events
+    leaves = Usage.__struct_fields__
+    sums = [exact_sum(table.c[name]) for name in (*leaves, "charge_p")]
+    wanted = (
+        select(table.c.model, func.count(), *(part for pair in sums for part in pair))
+        .where(table.c.account_id == account_id, table.c.period == key)
+        .group_by(table.c.model)
+        .order_by(table.c.model)
+    )
+    found: list[UsageTotal] = []
+    for row in connection.execute(wanted):
+        model, calls, *parts = tuple(row)
+        *used, charge_p = map(joined_sum, parts[::2], parts[1::2])
+        usage = Usage(**dict(zip(leaves, used, strict=True)))
+        found.append(UsageTotal(model, calls, usage, charge_p))
+    return found
+
+
+def accounts(connection: Connection, after: str, limit: int) -> list[Account]:
+    """Return accounts by id, after the one named."""
+    table = schema.accounts
+    wanted = select(table).where(table.c.id > after).order_by(table.c.id)
+    rows = connection.execute(wanted.limit(max(limit, 0))).mappings()
+    return [account_of(row) for row in rows]
+
+
+def _draws(connection: Connection, event_ids: Iterable[str]) -> dict[str, list[Draw]]:
+    table = schema.draws
+    draws: dict[str, list[Draw]] = defaultdict(list)
+    for ids in sliced(event_ids):
+        wanted = select(table).where(table.c.event_id.in_(ids))
+        for row in connection.execute(
+            wanted.order_by(table.c.event_id, table.c.position)
+        ):
+            draws[row.event_id].append(Draw(row.grant_id, row.amount_p))
+    return draws

@@ -1,0 +1,1 @@
+"""What tests of services built on metering need."""

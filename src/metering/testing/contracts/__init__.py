@@ -1,0 +1,1 @@
+"""What each store promises, as classes of tests that any backend can run."""

@@ -1,0 +1,46 @@
+"""What a ledger promises: a class of tests that any backend can run.
+
+```python
+class TestMyLedger(LedgerContract):
+    @pytest.fixture
+    def ledger(self):
+        with closing(MyLedger(tiers=PLAN)) as ledger:
+            yield ledger
+```
+"""
+
+from metering.testing.contracts.accounts import AccountStoreContract
+from metering.testing.contracts.funding import FundingContract
+from metering.testing.contracts.posting import PostingContract
+from metering.testing.contracts.prices import PriceStoreContract
+from metering.testing.contracts.reading import ReadingContract
+from metering.testing.contracts.samples import PLAN
+
+__all__ = [
+    "PLAN",
+    "AccountStoreContract",
+    "LedgerContract",
+    "LedgerReaderContract",
+    "LedgerWriterContract",
+    "PriceStoreContract",
+]
+
+
+class LedgerWriterContract(PostingContract, FundingContract):
+    """Events, payments and credit."""
+
+
+class LedgerReaderContract(ReadingContract):
+    """Periods, credit, events and totals."""
+
+
+class LedgerContract(
+    AccountStoreContract,
+    PriceStoreContract,
+    LedgerWriterContract,
+    LedgerReaderContract,
+):
+    """All that is kept in one database.
+
+    A third party gives the fixture `ledger`: an empty ledger made with `PLAN`.
+    """

@@ -1,0 +1,129 @@
+"""What a ledger promises of what is read from it."""
+
+from metering.ledger import Charge, CreditState, PeriodState
+from metering.stores import ChargedEvent, Ledger, UsageTotal
+from metering.testing.contracts.samples import at, open_account, promo, used
+from metering.usage import Usage
+
+__all__ = ["ReadingContract"]
+
+_NOW_NS = at("2026-01-15T00:00")
+
+
+class ReadingContract:
+    """Runs on the fixture `ledger`: an empty ledger made with `samples.PLAN`."""
+
+    def test_of_nothing_it_says_nothing(self, ledger: Ledger) -> None:
+        """Zeros and empty lists, also for an account that is not there."""
+        assert PeriodState() == ledger.period("acme", "2026-01")
+        assert CreditState() == ledger.credit("acme", now_ns=_NOW_NS)
+        assert ledger.grants("acme") == []
+        assert ledger.events("acme") == []
+        assert ledger.totals("acme", "2026-01") == []
+        assert ledger.accounts() == []
+        assert ledger.published() == []
+
+    def test_an_event_comes_back_as_it_was_posted(self, ledger: Ledger) -> None:
+        """Every member of it, with the charge it became."""
+        open_account(ledger)
+        leaves = {name: 2**53 - i for i, name in enumerate(Usage.__struct_fields__)}
+        event = used(
+            "e1",
+            7,
+            key_id="key-acme-1",
+            tier=3,
+            funding="credit",
+            ending="client_gone",
+            status=499,
+            usage=Usage(**leaves),
+            time_source="server-timing",
+            hold_p=9,
+            output_tokens_max=4_096,
+            clamped_from=10**15,
+            flags=("clamped", "late", 'said "so"'),
+        )
+
+        ledger.post([event])
+
+        charge = Charge(event_id="e1", amount_p=7, draws=(), rest_p=7)
+        assert [ChargedEvent(event, charge)] == ledger.events("acme")
+
+    def test_the_last_admitted_comes_first(self, ledger: Ledger) -> None:
+        """Over all periods or within one, and never more than asked for."""
+        open_account(ledger)
+        open_account(ledger, "other")
+        december_ns = at("2025-12-31T23:59")
+        ledger.post(
+            [
+                used("c", 1, admitted_ns=december_ns, took_ns=100 * 86_400 * 10**9),
+                used("a", 1),
+                used("x", 1, "other"),
+                used("d", 1, admitted_ns=_NOW_NS - 1),
+                used("b", 1),
+            ]
+        )
+
+        def ids(period: str | None = None, limit: int = 100) -> str:
+            found = ledger.events("acme", period=period, limit=limit)
+            return "".join(each.event.id for each in found)
+
+        assert ids() == "badc"
+        assert ids(limit=2) == "ba"
+        assert (ids(limit=0), ids(limit=-1)) == ("", "")
+        assert ids("2026-01") == "bad"
+        assert ids("2025-12") == "c"
+        assert ids("2025-11") == ""
+
+    def test_totals_are_by_model(self, ledger: Ledger) -> None:
+        """Each leaf is summed over the period's calls, and nobody else's."""
+        open_account(ledger)
+        half = Usage(input_tokens=3, cache_read_tokens=2, compute_ms=1)
+        ledger.post(
+            [
+                used("e1", 5, usage=half),
+                used("e2", 6, usage=half),
+                used("e3", 7, model="another", usage=Usage(output_tokens=4)),
+                used("e4", 8, admitted_ns=at("2026-02-01T00:00")),
+                used("e5", 9, "other"),
+            ]
+        )
+
+        both = Usage(input_tokens=6, cache_read_tokens=4, compute_ms=2, requests=2)
+        assert [
+            UsageTotal("another", 1, Usage(output_tokens=4), 7),
+            UsageTotal("zai-org/GLM-4.7", 2, both, 11),
+        ] == ledger.totals("acme", "2026-01")
+
+    def test_totals_beyond_64_bits_are_exact(self, ledger: Ledger) -> None:
+        """1,100 calls of 2**53 tokens each are above 2**63."""
+        open_account(ledger)
+        huge = Usage(input_tokens=2**53)
+
+        ledger.post([used(f"e{number}", 0, usage=huge) for number in range(1_100)])
+
+        total = ledger.totals("acme", "2026-01")[0]
+        assert total.usage.input_tokens == 1_100 * 2**53
+
+    def test_grants_come_oldest_first(self, ledger: Ledger) -> None:
+        """By the instant they begin, then by id."""
+        open_account(ledger)
+        ledger.grant_credit(promo(1, id="b", effective_ns=5))
+        ledger.grant_credit(promo(1, id="c", effective_ns=4))
+        ledger.grant_credit(promo(1, id="a", effective_ns=5))
+
+        assert "".join(grant.id for grant in ledger.grants("acme")) == "cab"
+
+    def test_credit_tells_when_it_changes(self, ledger: Ledger) -> None:
+        """What has not begun does not count yet; what has ended counts as used."""
+        open_account(ledger)
+        ledger.grant_credit(promo(5, id="a", expires_ns=_NOW_NS + 2))
+        ledger.grant_credit(promo(7, id="b", effective_ns=_NOW_NS + 1))
+        ledger.post([used("e1", 2)])
+
+        states = [ledger.credit("acme", now_ns=_NOW_NS + later) for later in range(3)]
+
+        assert [
+            CreditState(5, 2, _NOW_NS + 1),
+            CreditState(12, 2, _NOW_NS + 2),
+            CreditState(9, 2, None),
+        ] == states
