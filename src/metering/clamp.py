@@ -2,7 +2,7 @@
 
 import msgspec
 
-from metering.facts import RequestFacts
+from metering.facts import OutputBound, RequestFacts
 
 __all__ = ["ClampPlan", "plan_clamp"]
 
@@ -28,7 +28,8 @@ def plan_clamp(facts: RequestFacts, output_tokens_max: int) -> ClampPlan:
     Every bound above the cap is lowered, for servers differ in which of two they obey;
     a smaller one stays. A bound without a value is given the largest of the others, or
     the cap: it must not widen what the client named. Where there is no bound, the
-    dialect's own field is written.
+    dialect's own field is written, with what its absence means if that is less. A
+    floor above the cap is lowered to it.
 
     Args:
         facts: What the request asks for.
@@ -37,14 +38,23 @@ def plan_clamp(facts: RequestFacts, output_tokens_max: int) -> ClampPlan:
     if not facts.generates:
         return ClampPlan(0)
     cap = output_tokens_max
+    floors = _lowered(facts.output_floors, cap, cap)
     if not facts.output_bounds:
-        return ClampPlan(cap, ((facts.output_field, cap),))
+        field, default = facts.output_field, facts.output_default
+        allowed = cap if default is None or default > cap else default
+        return ClampPlan(allowed, ((field, allowed), *floors) if field else floors)
     named = [b.tokens for b in facts.output_bounds if b.tokens is not None]
     largest = max(named, default=cap)
-    allowed = largest if largest < cap else cap
-    changes = tuple(
-        (bound.field, allowed)
-        for bound in facts.output_bounds
+    allowed = min(largest, cap)
+    changes = _lowered(facts.output_bounds, cap, allowed) + floors
+    return ClampPlan(allowed, changes, largest if largest > cap else None)
+
+
+def _lowered(
+    bounds: tuple[OutputBound, ...], cap: int, tokens: int
+) -> tuple[tuple[str, int], ...]:
+    return tuple(
+        (bound.field, tokens)
+        for bound in bounds
         if bound.tokens is None or bound.tokens > cap
     )
-    return ClampPlan(allowed, changes, largest if largest > cap else None)

@@ -24,8 +24,12 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     Attributes:
         model: The model asked for, as the client wrote it.
         generates: Whether the model writes tokens at all (embeddings do not).
-        output_bounds: The bounds present in the request, in wire order.
-        output_field: Name of the bound to write where none is present.
+        output_bounds: The bounds present in the request.
+        output_floors: Members that ask for at least so many tokens, such as
+            `min_tokens`: lowered with the bound, for servers refuse one above it.
+        output_field: Name of the bound to write where none is present; empty where
+            one is present that is no number: the app's own refusal must stay.
+        output_default: What an absent bound means on the wire; None: as much as fits.
         outputs: How many outputs are written: choices, beams, times prompts.
         input_bytes: UTF-8 bytes of everything the model reads; with `template_tokens`
             an upper bound of the input tokens of any byte-level tokenizer.
@@ -38,7 +42,9 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     model: str
     generates: bool = True
     output_bounds: tuple[OutputBound, ...] = ()
+    output_floors: tuple[OutputBound, ...] = ()
     output_field: str = ""
+    output_default: int | None = None
     outputs: int = 1
     input_bytes: int = 0
     template_tokens: int = 0

@@ -30,12 +30,15 @@ class Report(NamedTuple):
         counted_tokens: Output tokens counted on the way, for want of a usage.
         time_source: Where `usage.compute_ms` came from; "" if it is not known.
         failed: Whether the response carried an error in place of an answer.
+        refused: Why the usage it named was set aside, as it cannot be true; "" if it
+            was not. `usage` is then None, and never to be taken for zero.
     """
 
     usage: Usage | None = None
     counted_tokens: int = 0
     time_source: str = ""
     failed: bool = False
+    refused: str = ""
 
 
 class StreamReader(Protocol):
@@ -71,8 +74,11 @@ class Dialect(Protocol):
         paths: Route paths it is spoken on by default.
     """
 
-    name: str
-    paths: tuple[str, ...]
+    @property
+    def name(self) -> str: ...  # noqa: D102 - described above
+
+    @property
+    def paths(self) -> tuple[str, ...]: ...  # noqa: D102 - described above
 
     def read_request(self, members: Members) -> RequestFacts | None:
         """Return the facts of a request; None if it names no model."""
