@@ -59,7 +59,8 @@ class LimitStore(Protocol):
     """Keeps the state of quotas, and the holds of running calls.
 
     The contract is `metering.testing.LimitStoreContract`: every store answers as the
-    pure rules in `metering.quota` do. The keys within one call are distinct.
+    pure rules in `metering.quota` do. The keys within one call are distinct. Instants
+    count in whole microseconds, rounded down; spans and leases are rounded up.
     """
 
     async def acquire(
@@ -76,11 +77,16 @@ class LimitStore(Protocol):
         Args:
             demands: At least one; a demand on a budget is held, one on a rate is
                 taken at once.
-            hold_id: Names the hold. The same id again returns the first answer.
+            hold_id: Names the hold. While it is open, the same id again returns the
+                first answer. "" takes without a hold, which only rates can: it leaves
+                nothing to settle, and costs less.
             lease_ns: How long the hold lives unless renewed; above 0.
             now_ns: The present instant.
             account: Id and version of the account snapshot the demands were made
                 from; an older version than the one announced is answered `stale`.
+
+        Raises:
+            ConfigurationError: A demand is on a budget and `hold_id` is "".
         """
         ...
 
@@ -94,6 +100,9 @@ class LimitStore(Protocol):
     ) -> SettleResult:
         """Replace a hold by what was used, once.
 
+        A hold that is over, or unknown, is settled late: what was used is charged all
+        the same, but a rate gets nothing back: it has refilled since, or never gave.
+
         Args:
             hold_id: The hold to end.
             demands: The demands it was granted for, with `cost` as granted.
@@ -102,8 +111,8 @@ class LimitStore(Protocol):
             now_ns: The present instant.
 
         Returns:
-            `settled`; `late` if the lease had ended (it is charged all the same);
-            `repeated` if it had been settled before, which changes nothing.
+            `settled`; `late` if there was no open hold; `repeated` if it had been
+            settled before, which changes nothing.
         """
         ...
 
@@ -118,11 +127,17 @@ class LimitStore(Protocol):
     async def peek(
         self, demands: Sequence[Demand], *, now_ns: int
     ) -> tuple[Verdict, ...]:
-        """Return what each demand would be answered now, by itself; take nothing."""
+        """Return what each demand would be answered now, by itself; take nothing.
+
+        A ledgered key that the store does not know is answered as if it were unspent.
+        """
         ...
 
     async def sweep(self, *, now_ns: int) -> int:
-        """End the holds whose lease is over, each once. Return how many."""
+        """End the holds whose lease is over, each once. Return how many it ended.
+
+        It only frees memory: an expired hold refuses nobody, swept or not.
+        """
         ...
 
 

@@ -1,0 +1,162 @@
+"""What a limit store promises of holds."""
+
+from uuid import uuid4
+
+import anyio
+
+from metering.clock import NS_PER_S, NS_PER_US
+from metering.money import PICO
+from metering.quota import BudgetQuota, Demand, RateQuota, Verdict
+from metering.testing.contracts.limit_calls import (
+    CENT,
+    DIME,
+    DOLLAR,
+    LEASE_NS,
+    MINUTE_NS,
+    NOW,
+    SIXTY_A_MINUTE,
+    Store,
+    admitted,
+    beside,
+    new_key,
+    peeked,
+    room,
+    take,
+)
+
+__all__ = ["HoldClaims"]
+
+
+class HoldClaims:
+    """All or none; one answer, one end and one charge for each hold."""
+
+    async def test_all_or_none(self, store: Store) -> None:
+        """Whichever demand is refused, the others keep what they had."""
+        key = new_key("requests")
+        demands = (
+            Demand(key, RateQuota(5, MINUTE_NS), 1),
+            Demand(beside(key, "tokens"), RateQuota(50, MINUTE_NS), 10),
+            Demand(beside(key, "slots"), BudgetQuota(5), 1),
+            Demand(beside(key, "usd"), DOLLAR, DIME),
+        )
+        before = await store.peek(demands, now_ns=NOW)
+        for at, demand in enumerate(demands):
+            greedy = Demand(demand.key, demand.quota, 10**13)
+            asked = (*demands[:at], greedy, *demands[at + 1 :])
+            _, outcome = await take(store, *asked)
+            assert outcome.status == "refused"
+            assert outcome.binding == at
+            assert [v.granted for v in outcome.verdicts].count(0) == 1
+        assert await store.peek(demands, now_ns=NOW) == before
+
+    async def test_peeking_takes_nothing(self, store: Store) -> None:
+        """It answers for each demand by itself, as often as asked."""
+        key = new_key()
+        demands = (Demand(key, SIXTY_A_MINUTE), Demand(beside(key, "usd"), DOLLAR, 1))
+        answers = [await store.peek(demands, now_ns=NOW) for _ in range(2)]
+        assert answers[0] == answers[1]
+        assert answers[0] == (Verdict(1, 59, 0, NS_PER_S), Verdict(1, PICO - 1))
+
+    async def test_an_open_hold_is_answered_as_at_first(self, store: Store) -> None:
+        """A repeated acquire takes nothing more."""
+        key = new_key()
+        demands = (
+            Demand(key, SIXTY_A_MINUTE),
+            Demand(beside(key, "usd"), DOLLAR, CENT),
+        )
+        hold_id, first = await take(store, *demands)
+        _, again = await take(store, *demands, hold_id=hold_id, now_ns=NOW + NS_PER_S)
+        assert again == first
+        assert await room(store, demands[1].key) == 99 * CENT
+
+    async def test_an_expired_lease_refuses_nobody(self, store: Store) -> None:
+        """The calls of a killed process are free when their leases end, unswept."""
+        slot = Demand(new_key("slots"), BudgetQuota(8))
+        assert len(await admitted(store, 8, slot)) == 8
+        _, early = await take(store, slot, now_ns=NOW + LEASE_NS - NS_PER_US)
+        assert early.verdicts[0].reason == "held"
+        assert early.verdicts[0].retry_after_ns == NS_PER_US
+        _, on_time = await take(store, slot, now_ns=NOW + LEASE_NS)
+        assert on_time.verdicts == (Verdict(1, 7),)
+
+    async def test_sweeping_ends_each_expired_hold_once(self, store: Store) -> None:
+        """Those that run are left alone."""
+        await store.sweep(now_ns=NOW + LEASE_NS)
+        slot = Demand(new_key("slots"), BudgetQuota(8))
+        for _ in range(3):
+            await take(store, slot)
+        await take(store, slot, lease_ns=2 * LEASE_NS)
+        assert await store.sweep(now_ns=NOW + LEASE_NS - NS_PER_US) == 0
+        assert await store.sweep(now_ns=NOW + LEASE_NS) == 3
+        assert await store.sweep(now_ns=NOW + LEASE_NS) == 0
+        assert await room(store, slot.key, 8, NOW + LEASE_NS) == 7
+        assert await store.sweep(now_ns=NOW + 2 * LEASE_NS) == 1
+
+    async def test_renewing_keeps_a_hold(self, store: Store) -> None:
+        """For a lease from then on; what is over cannot be renewed."""
+        slot = Demand(new_key("slots"), BudgetQuota(1))
+        hold_id, _ = await take(store, slot)
+        half = NOW + LEASE_NS // 2
+        assert await store.renew(hold_id, lease_ns=LEASE_NS, now_ns=half)
+        still_held = await peeked(store, slot, NOW + LEASE_NS)
+        assert still_held.reason == "held"
+        over = half + LEASE_NS
+        assert not await store.renew(hold_id, lease_ns=LEASE_NS, now_ns=over)
+        assert (await peeked(store, slot, over)).granted == 1
+        assert not await store.renew(uuid4().hex, lease_ns=LEASE_NS, now_ns=NOW)
+
+    async def test_a_late_settlement_is_charged(self, store: Store) -> None:
+        """Swept, expired or unknown: what was used is spent, and held stays above 0."""
+        dime = Demand(new_key("usd"), DOLLAR, DIME)
+        swept, _ = await take(store, dime)
+        later = NOW + LEASE_NS
+        await store.sweep(now_ns=later)
+        expired, _ = await take(store, dime)
+        for count, hold_id in enumerate((swept, expired, uuid4().hex), start=1):
+            late = await store.settle(hold_id, (dime,), (CENT,), now_ns=later)
+            assert late == "late"
+            assert await room(store, dime.key, now_ns=later) == PICO - count * CENT
+
+    async def test_a_repeated_settlement_changes_nothing(self, store: Store) -> None:
+        """In time or late, the first one counts."""
+        dime = Demand(new_key("usd"), DOLLAR, DIME)
+        hold_id, _ = await take(store, dime)
+        answers = [
+            await store.settle(name, (dime,), (used,), now_ns=NOW)
+            for name in (hold_id, "late-" + hold_id)
+            for used in (CENT, 0, DIME)
+        ]
+        assert answers == [
+            *("settled", "repeated", "repeated"),
+            *("late", "repeated", "repeated"),
+        ]
+        assert await room(store, dime.key) == PICO - 2 * CENT
+
+    async def test_a_cancelled_call_leaves_no_hold(self, store: Store) -> None:
+        """Settled to nothing in `finally`, wherever the cancellation struck."""
+        key = new_key("requests")
+        demands = (
+            Demand(key, RateQuota(1000, MINUTE_NS)),
+            Demand(beside(key, "usd"), DOLLAR, CENT),
+        )
+        await take(store, Demand(key, demands[0].quota, 500), hold_id="")
+
+        async def call(hold_id: str) -> None:
+            try:
+                await anyio.lowlevel.checkpoint()
+                await take(store, *demands, hold_id=hold_id)
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    await store.settle(hold_id, demands, (0, 0), now_ns=NOW)
+
+        for turns in range(8):
+            async with anyio.create_task_group() as tasks:
+                for _ in range(5):
+                    tasks.start_soon(call, uuid4().hex)
+                for _ in range(turns):
+                    await anyio.lowlevel.checkpoint()
+                tasks.cancel_scope.cancel()
+            assert await room(store, demands[1].key) == PICO
+            left = await peeked(store, Demand(key, demands[0].quota, 0))
+            assert left.remaining == 500

@@ -1,0 +1,23 @@
+"""Assigns each limit store to what it claims to be; mypy checks it, nobody runs it."""
+
+from metering.backends.cached import Aiocache, AiocacheSnapshots
+from metering.backends.memory import MemoryLimitStore
+from metering.clock import Clock
+from metering.stores import AccountVersions, LimitStore, Snapshots
+from metering.testing.clock import ManualClock
+
+
+def memory_limits() -> tuple[LimitStore, AccountVersions]:
+    """One process's limits, and where changes are announced to it."""
+    store = MemoryLimitStore()
+    return store, store
+
+
+def snapshots(cache: Aiocache) -> Snapshots:
+    """Key records in any aiocache cache."""
+    return AiocacheSnapshots(cache)
+
+
+def manual_clock() -> Clock:
+    """A clock for tests."""
+    return ManualClock()
