@@ -238,7 +238,7 @@ class PriceBook:
         for alias, name in (aliases or {}).items():
             if alias in self._by_name or name not in self._by_name:
                 raise ConfigurationError(
-                    f"Alias {alias!r} of {name!r}: a new name for a listed model, please."
+                    f"Alias {alias!r} of {name!r}: a new name for a listed model."
                 )
             self._by_name[alias] = self._by_name[name]
 

@@ -84,7 +84,7 @@ def test_a_tail_torn_at_any_byte_loses_only_the_line_it_tore(
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(place=st.integers(min_value=0), value=st.integers(0, 255))
-def test_an_altered_byte_loses_one_line_and_is_counted(  # noqa: PLR0917 - fixtures
+def test_an_altered_byte_loses_one_line_and_is_counted(
     tmp_path, ledger, make_event, leave, place, value
 ):
     """The lines around it are read as if nothing had happened."""

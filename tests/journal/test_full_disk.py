@@ -136,7 +136,7 @@ def test_a_home_that_cannot_be_made_refuses_calls(tmp_path, make_event, make_jou
 
 @settings(max_examples=40, **anyone)
 @given(rooms=st.lists(st.one_of(st.none(), st.integers(0, 900)), max_size=8))
-def test_each_admitted_call_yields_one_event_whatever_the_disk_does(  # noqa: PLR0917 - fixtures
+def test_each_admitted_call_yields_one_event_whatever_the_disk_does(
     tmp_path, ledger, make_journal, disk, make_event, rooms
 ):
     """Admitted and closed: the closed charge. Refused: nothing. No conflict ever."""

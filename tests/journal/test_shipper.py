@@ -103,7 +103,7 @@ def test_a_journal_that_owes_nothing_is_deleted(
     assert list((tmp_path / "journal").iterdir()) == []
 
 
-def test_a_journal_with_a_running_call_is_kept(  # noqa: PLR0917 - fixtures
+def test_a_journal_with_a_running_call_is_kept(
     make_shipper, journal, ledger, call, make_event, tmp_path
 ):
     """The call is recovered; the closed ones are known already."""
@@ -201,7 +201,7 @@ class TestLedgerDown:
         assert (lagging, journal._lags(later_ns)) == (True, False)
 
 
-def test_conflicts_and_damage_are_told(  # noqa: PLR0917 - fixtures
+def test_conflicts_and_damage_are_told(
     make_shipper, journal, ledger, call, disk, make_event
 ):
     """An event posted before with another charge; a line the disk cut short."""
@@ -289,7 +289,7 @@ class TestSegments:
         assert [f"0000000{n}.log" for n in (4, 5, 6)] == one_runs
         assert files() == ["00000007.log"]
 
-    def test_a_checkpoint_frees_the_segment_of_the_line_before(  # noqa: PLR0917 - fixtures
+    def test_a_checkpoint_frees_the_segment_of_the_line_before(
         self, make_shipper, journal, write, make_event, files, ledger, tmp_path
     ):
         """A long stream does not keep the whole journal; it is still recovered."""
@@ -317,7 +317,7 @@ class TestSegments:
 
         assert files() == ["00000003.log"]
 
-    def test_a_ledger_that_is_down_keeps_them(  # noqa: PLR0917 - fixtures
+    def test_a_ledger_that_is_down_keeps_them(
         self, make_shipper, journal, write, make_event, files, ledger
     ):
         """Not posted is not deleted."""
@@ -333,7 +333,7 @@ class TestSegments:
         assert while_down == ["00000001.log", "00000002.log"]
         assert files() == ["00000002.log"]
 
-    def test_a_disk_that_fails_to_sync_keeps_them(  # noqa: PLR0917 - fixtures
+    def test_a_disk_that_fails_to_sync_keeps_them(
         self, make_shipper, journal, write, make_event, files, disk
     ):
         """What replaces a line must be on the disk before the line goes."""

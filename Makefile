@@ -1,0 +1,55 @@
+# What the work on metering needs, on any machine with make and Python 3.11 or later.
+
+PYTHON ?= python3
+WORKERS ?= 2
+ARGS ?=
+
+venv := .venv
+bin := $(venv)/bin
+# Newer than pyproject.toml exactly when all that it names is installed.
+stamp := $(venv)/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help install test lint unit coverage bench demo clean
+
+help: ## This list
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+
+install: $(stamp) ## The package and its tools, in .venv
+
+test: lint unit ## All checks and all tests
+
+lint: $(stamp) ## Style, formatting, types, and which way imports run
+	$(bin)/ruff check .
+	$(bin)/ruff format --check .
+	$(bin)/mypy
+	$(bin)/basedpyright
+	$(bin)/lint-imports --no-logo
+
+unit: $(stamp) ## All tests; ARGS="-k journal" chooses
+	$(bin)/python -m pytest -n $(WORKERS) $(ARGS)
+
+coverage: $(stamp) ## All tests, and the lines and branches that none of them reached
+	$(bin)/coverage erase
+	$(bin)/coverage run -m pytest -n $(WORKERS) $(ARGS)
+	$(bin)/coverage combine --quiet
+	$(bin)/coverage report
+
+bench: $(stamp) ## What the library costs per request
+	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
+
+demo: $(stamp) ## A small model server with everything around it
+	$(bin)/python -m metering.demo $(ARGS)
+
+clean: ## Remove what the targets above have made
+	rm -rf $(venv) .benchmarks .hypothesis .import_linter_cache .mypy_cache \
+		.pytest_cache .ruff_cache .coverage .coverage.* htmlcov build dist
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# pip learned to read dependency groups in 25.1; what comes with Python may be older.
+$(stamp): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("metering needs Python 3.11 or later, and this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(venv)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(bin)/python -m pip install --quiet --editable . --group dev
+	touch $@
