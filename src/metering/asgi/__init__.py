@@ -1,0 +1,1 @@
+"""The pieces as pure ASGI: the only place that knows HTTP."""

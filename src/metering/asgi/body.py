@@ -1,0 +1,126 @@
+"""Reading a request body once, within a bound, and handing it on."""
+
+import msgspec
+from starlette.types import Message, Receive, Scope
+
+from metering.asgi.context import Call
+from metering.asgi.headers import find_header
+from metering.asgi.refusal import Refusal
+from metering.dialects.dialect import Members
+
+__all__ = ["ClientLeftError", "Replay", "read_call", "rewritten"]
+
+_MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+
+
+class ClientLeftError(Exception):
+    """The client hung up before its request was whole."""
+
+
+async def read_call(
+    call: Call, scope: Scope, receive: Receive, body_bytes_max: int
+) -> Refusal | None:
+    """Read body and facts into *call*, unless an outer piece has done so.
+
+    Returns:
+        A refusal, or None. A body without a model is left without facts: the app
+        answers it with an error of its own, and it costs nothing.
+
+    Raises:
+        ClientLeftError: There is nobody to answer any more.
+    """
+    if call.body is not None:
+        return None
+    headers = scope.get("headers", ())
+    coding = find_header(headers, b"content-encoding")
+    if coding not in {b"", b"identity"}:
+        return Refusal(
+            "unsupported_content_encoding",
+            f"Content-Encoding {coding.decode('latin-1')!r} is not read here."
+            " Send the JSON body as it is.",
+        )
+    declared = find_header(headers, b"content-length")
+    if declared.isdigit() and int(declared) > body_bytes_max:
+        return _too_large(body_bytes_max)
+    body = await _read(receive, body_bytes_max)
+    if body is None:
+        return _too_large(body_bytes_max)
+    call.body = body
+    # The content type is not asked: apps decode JSON whatever it says.
+    return _read_facts(call, body) if body else None
+
+
+def _read_facts(call: Call, body: bytes) -> Refusal | None:
+    try:
+        members: Members = _MEMBERS.decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return _unreadable(body)
+    call.members = members
+    call.facts = call.dialect.read_request(members)
+    return None
+
+
+def _unreadable(body: bytes) -> Refusal | None:
+    # Some servers read more than JSON: NaN, a byte-order mark, UTF-16. Whatever could
+    # be an object to one of them must not pass the clamp and the meter unread.
+    start = body.lstrip(b" \t\r\n\xef\xbb\xbf\xff\xfe\x00")[:1]
+    if start != b"{":
+        return None
+    return Refusal(
+        "invalid_json", "The body is not valid JSON (RFC 8259) in UTF-8. Mend it."
+    )
+
+
+async def _read(receive: Receive, body_bytes_max: int) -> bytes | None:
+    parts: list[bytes] = []
+    size = 0
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise ClientLeftError
+        part = message.get("body", b"")
+        if not message.get("more_body", False):
+            if size + len(part) > body_bytes_max:
+                return None
+            if not parts:
+                return bytes(part)
+            parts.append(part)
+            return b"".join(parts)
+        size += len(part)
+        if size > body_bytes_max:
+            return None
+        parts.append(part)
+
+
+def _too_large(body_bytes_max: int) -> Refusal:
+    return Refusal(
+        "body_too_large",
+        f"The body is larger than {body_bytes_max} bytes. Send less, or let the"
+        " operator raise calls.body_bytes_max.",
+    )
+
+
+class Replay:
+    """A `receive` that gives the body once, then is the server's own."""
+
+    __slots__ = ("_body", "_receive")
+
+    def __init__(self, body: bytes, receive: Receive) -> None:
+        self._body: bytes | None = body
+        self._receive = receive
+
+    async def __call__(self) -> Message:
+        """Return the next message."""
+        if self._body is None:
+            return await self._receive()
+        body, self._body = self._body, None
+        return {"type": "http.request", "body": body, "more_body": False}
+
+
+def rewritten(call: Call) -> bytes | None:
+    """Return the body with the planned changes, or None where there are none."""
+    if not call.changes or call.members is None:
+        return None
+    members = dict(call.members)
+    members.update({name: msgspec.Raw(text) for name, text in call.changes.items()})
+    return msgspec.json.encode(members)

@@ -1,0 +1,99 @@
+"""One request is one Call: what the pieces plan, and what became of it."""
+
+from collections.abc import Mapping
+
+from starlette.types import Scope
+
+from metering.billing import Quote
+from metering.clamp import ClampPlan
+from metering.dialects.dialect import Dialect, Members
+from metering.facts import RequestFacts
+from metering.ledger import Period
+from metering.quota import Demand, Verdict
+from metering.tiers import Resolved
+from metering.usage import UsageEvent
+
+__all__ = ["Call", "Routes", "call_of", "route_path"]
+
+STATE_KEY = "metering"
+
+Routes = Mapping[str, Dialect]
+"""Dialect by route path."""
+
+
+class Call:
+    """One metered request. Pieces find it in `scope["state"]["metering"]`.
+
+    On the way in each piece adds what it knows; the Exchange carries it out.
+    """
+
+    __slots__ = (
+        "body",
+        "caller",
+        "changes",
+        "clamp",
+        "demands",
+        "dialect",
+        "event",
+        "facts",
+        "hold_p",
+        "id",
+        "members",
+        "metered",
+        "now_ns",
+        "period",
+        "quote",
+        "take_out_usage",
+        "verdicts",
+    )
+
+    def __init__(self, call_id: str, dialect: Dialect, now_ns: int) -> None:
+        self.id = call_id
+        self.dialect = dialect
+        self.now_ns = now_ns
+        self.caller: Resolved | None = None
+        self.body: bytes | None = None
+        self.members: Members | None = None
+        self.facts: RequestFacts | None = None
+        self.clamp: ClampPlan | None = None
+        self.quote: Quote | None = None
+        self.period: Period | None = None
+        self.hold_p = 0
+        self.demands: list[Demand] = []
+        self.changes: dict[str, bytes] = {}
+        self.take_out_usage = False
+        self.metered = False
+        self.verdicts: tuple[Verdict, ...] = ()
+        self.event: UsageEvent | None = None
+
+    def start_over(self) -> None:
+        """Forget all plans, as the account they were made for has changed."""
+        self.caller = self.clamp = self.quote = self.period = None
+        self.hold_p = 0
+        self.demands = []
+        self.changes = {}
+        self.take_out_usage = False
+
+    @property
+    def account(self) -> tuple[str, int] | None:
+        """Id and version of the account as it was resolved."""
+        if self.caller is None:
+            return None
+        return self.caller.account.id, self.caller.account.version
+
+
+def call_of(scope: Scope) -> Call | None:
+    """Return the Call of a request, or None if it has none (yet)."""
+    state = scope.get("state")
+    return None if state is None else state.get(STATE_KEY)
+
+
+def route_path(scope: Scope) -> str:
+    """Return the path within the app: without the mount's prefix or a last slash."""
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    if root and path.startswith(root):
+        path = path[len(root) :]
+    if path.endswith("/"):
+        path = path.rstrip("/")
+    return path

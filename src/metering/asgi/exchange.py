@@ -1,0 +1,100 @@
+"""Carries out what the pieces planned: admit, rewrite, call the app, watch, settle."""
+
+from collections.abc import MutableMapping
+from typing import Any
+
+import anyio
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from metering.asgi.admission import admit, release
+from metering.asgi.body import Replay, rewritten
+from metering.asgi.context import Call, call_of
+from metering.asgi.parts import Parts
+from metering.asgi.record import opening_event
+from metering.asgi.refusal import Refusal, log_refusal, send_refusal
+from metering.asgi.watch import Watch
+from metering.errors import JournalFullError, StorageError
+
+__all__ = ["Exchange"]
+
+
+class Exchange:
+    """The innermost part of every stack, put there by the innermost piece.
+
+    Args:
+        app: The app itself.
+        parts: What the pieces share.
+    """
+
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        self.app = app
+        self.bare = app
+        self._parts = parts
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Run one call from admission to settlement."""
+        call = call_of(scope)
+        if call is None:
+            await self.app(scope, receive, send)
+            return
+        refusal = await self._open(call)
+        if refusal is not None:
+            log_refusal(call, refusal)
+            await send_refusal(call, refusal, send)
+            return
+        body = rewritten(call)
+        inner: MutableMapping[str, Any] = scope
+        if body is not None or call.metered:
+            inner = {**scope, "headers": _inner_headers(scope, body, call)}
+        replay: Receive | Replay = receive
+        if call.body is not None:
+            replay = Replay(call.body if body is None else body, receive)
+        watch = Watch(call, self._parts, replay, send)
+        try:
+            await self.app(inner, watch.receive, watch.send)
+        except anyio.get_cancelled_exc_class():
+            watch.end("cancelled")
+            raise
+        except BaseException:
+            watch.end("app_error")
+            raise
+        else:
+            watch.end("client_gone" if watch.left else "app_error")
+        finally:
+            await watch.settle()
+
+    async def _open(self, call: Call) -> Refusal | None:
+        refusal = await admit(call, self._parts)
+        if refusal is not None or self._parts.journal is None or not call.metered:
+            return refusal
+        try:
+            self._parts.journal.open_call(opening_event(call))
+            if self._parts.durable:
+                await self._parts.journal.durable()
+        except JournalFullError as error:
+            await release(call, self._parts)
+            return Refusal("journal_full", str(error), retry_after_ns=5 * 10**9)
+        except StorageError as error:
+            await release(call, self._parts)
+            return Refusal("storage_unavailable", str(error), retry_after_ns=10**9)
+        except BaseException:
+            await release(call, self._parts)
+            raise
+        return None
+
+
+def _inner_headers(
+    scope: Scope, body: bytes | None, call: Call
+) -> list[tuple[bytes, bytes]]:
+    dropped = {b"transfer-encoding"} if body is not None else set()
+    if call.metered:
+        # What comes back must be readable, for its usage.
+        dropped.add(b"accept-encoding")
+    headers = [
+        (name, value)
+        for name, value in scope.get("headers", ())
+        if name != b"content-length" and name not in dropped
+    ]
+    length = len(call.body or b"") if body is None else len(body)
+    headers.append((b"content-length", b"%d" % length))
+    return headers

@@ -1,0 +1,57 @@
+"""The services and settings that the pieces of one stack share."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+
+from starlette.types import Scope
+
+from metering.accounts import TierBook
+from metering.billing import Biller
+from metering.clock import Clock, system_clock
+from metering.dialects.dialect import Dialect
+from metering.dialects.registry import DIALECT_BY_PATH
+from metering.journal import Journal
+from metering.limiter import Limiter
+from metering.tiers import TierResolver
+
+__all__ = ["Identify", "Parts"]
+
+Identify = Callable[[Scope], Awaitable[str | None]]
+"""Returns the id of the account a request is for, or None if nobody is signed in."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What pieces are made with; each uses some, and what it lacks is left out.
+
+    Attributes:
+        clock: The node's clock.
+        routes: Dialect by path.
+        resolver: Finds the account; needed by the tier piece.
+        limiter: Admits; needed by limiter and billing.
+        biller: Prices; needed by billing.
+        journal: Where the meter records; None: usage is only told to `on_end`.
+        tiers: Names the next tier in refusals.
+        identify: Who calls, for apps that know it themselves; None: by API key.
+        anonymous: Account of callers without a key; None: refused.
+        unpriced_refused: Whether a model without a price is refused.
+        body_bytes_max: Largest request body.
+        durable: Whether a call waits for its journal lines to reach the disk.
+        log_calls: Whether each call is logged.
+        ready: Awaited before the first call; starts what works in the background.
+    """
+
+    clock: Clock = system_clock
+    routes: Mapping[str, Dialect] = field(default_factory=lambda: DIALECT_BY_PATH)
+    resolver: TierResolver | None = None
+    limiter: Limiter | None = None
+    biller: Biller | None = None
+    journal: Journal | None = None
+    tiers: TierBook | None = None
+    identify: Identify | None = None
+    anonymous: str | None = None
+    unpriced_refused: bool = True
+    body_bytes_max: int = 8 * 1024 * 1024
+    durable: bool = False
+    log_calls: bool = False
+    ready: Callable[[], Awaitable[None]] | None = None

@@ -1,0 +1,96 @@
+"""What every piece is: a layer that plans, and hands the call on or refuses it."""
+
+from abc import ABC, abstractmethod
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from metering.asgi.body import ClientLeftError
+from metering.asgi.context import STATE_KEY, Call, call_of, route_path
+from metering.asgi.exchange import Exchange
+from metering.asgi.parts import Parts
+from metering.asgi.refusal import Refusal, log_refusal, send_refusal
+from metering.errors import ConfigurationError, StorageError
+from metering.ids import uuid7
+
+__all__ = ["Piece", "pieces_inside"]
+
+ORDER = ("tier", "clamp", "billing", "limiter", "meter")
+"""The pieces from the outermost to the innermost."""
+
+
+class Piece(ABC):
+    """One of the five pieces, as pure ASGI.
+
+    A piece finds out what lies inside it by following `app` attributes. The innermost
+    one puts the Exchange around the app, so that each piece works alone.
+
+    Args:
+        app: What to wrap.
+        parts: Services and settings that the pieces share.
+
+    Raises:
+        ConfigurationError: The piece has one inside that belongs outside it.
+    """
+
+    name = ""
+
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        inside = pieces_inside(app)
+        misplaced = [n for n in inside if ORDER.index(n) <= ORDER.index(self.name)]
+        if misplaced:
+            right = [n for n in ORDER if n in {*inside, self.name}]
+            raise ConfigurationError(
+                f"The {self.name} piece has {misplaced[0]} inside it. From the"
+                f" outermost to the innermost, each once: {', '.join(right)}."
+            )
+        self.parts = parts
+        self.app: ASGIApp = app if inside else Exchange(app, parts)
+        # Where no piece has anything to do, the app is one step away, not six.
+        self.bare: ASGIApp = getattr(self.app, "bare", self.app)
+
+    @abstractmethod
+    async def plan(self, call: Call, scope: Scope, receive: Receive) -> Refusal | None:
+        """Add to the call what this piece knows, or return why it is refused."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Plan, then hand on; what serves no model passes untouched."""
+        if scope["type"] != "http":
+            await self.bare(scope, receive, send)
+            return
+        call = call_of(scope) or self._begin(scope)
+        if call is None:
+            await self.bare(scope, receive, send)
+            return
+        try:
+            refusal = await self.plan(call, scope, receive)
+        except ClientLeftError:
+            return
+        except StorageError as error:
+            refusal = Refusal("storage_unavailable", str(error), retry_after_ns=10**9)
+        if refusal is None:
+            await self.app(scope, receive, send)
+            return
+        log_refusal(call, refusal)
+        await send_refusal(call, refusal, send)
+
+    def _begin(self, scope: Scope) -> Call | None:
+        dialect = self.parts.routes.get(scope["path"])
+        if dialect is None:
+            dialect = self.parts.routes.get(route_path(scope))
+        if dialect is None or scope["method"] != "POST":
+            return None
+        now_ns = self.parts.clock()
+        call = Call(uuid7(now_ns), dialect, now_ns)
+        # In place: layers outside and inside share this dict by reference.
+        scope.setdefault("state", {})[STATE_KEY] = call
+        return call
+
+
+def pieces_inside(app: object) -> list[str]:
+    """Return the names of the pieces within *app*, the outermost first."""
+    names: list[str] = []
+    while app is not None:
+        if isinstance(app, Piece):
+            names.append(app.name)
+        app = getattr(app, "app", None)
+    return names

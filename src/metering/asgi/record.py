@@ -1,0 +1,142 @@
+"""The event of a call: what is recorded when it opens, while it runs, when it ends."""
+
+import msgspec
+
+from metering.asgi.context import Call
+from metering.billing import estimated_usage
+from metering.dialects.dialect import Report
+from metering.usage import Ending, Usage, UsageEvent, UsageSource
+
+__all__ = ["closing_event", "opening_event", "running_event"]
+
+_ERROR_STATUS = 400
+_NOTHING = Usage()
+
+
+def opening_event(call: Call) -> UsageEvent:
+    """Return the event to post should nothing more be heard of the call: its input."""
+    return running_event(call, Report())
+
+
+def running_event(call: Call, report: Report) -> UsageEvent:
+    """Return the event to post should the process die now."""
+    usage = report.usage or _estimate(call, report.counted_tokens, 0)
+    return _event(call, usage, "recovered", "checkpoint", ended_ns=call.now_ns)
+
+
+def closing_event(
+    call: Call,
+    report: Report,
+    ending: Ending,
+    *,
+    status: int,
+    measured_ms: int,
+    ended_ns: int,
+) -> UsageEvent:
+    """Return the final event of a call.
+
+    Args:
+        call: The call.
+        report: What its response told.
+        ending: How it ended, as far as the messages showed.
+        status: HTTP status; 0 where no response began.
+        measured_ms: From the call's dispatch to its last byte, without waiting for
+            the client; used for time prices where the server told no time.
+        ended_ns: When it ended.
+    """
+    if report.failed or status >= _ERROR_STATUS:
+        ending = "upstream_error"
+    if report.refused:
+        return _quarantined(call, ending, status, ended_ns)
+    usage, source = _measured(call, report, ending, status)
+    time_source = report.time_source
+    price = None if call.quote is None else call.quote.price
+    timed = price is not None and price.kind == "time" and source != "none"
+    if timed and not time_source:
+        usage = msgspec.structs.replace(usage, compute_ms=measured_ms)
+        time_source = "measured"
+    return _event(
+        call,
+        usage,
+        ending,
+        source,
+        ended_ns=ended_ns,
+        status=status,
+        time_source=time_source,
+    )
+
+
+def _measured(
+    call: Call, report: Report, ending: Ending, status: int
+) -> tuple[Usage, UsageSource]:
+    if report.usage is not None:
+        return report.usage, "upstream"
+    served = ending in {"completed", "client_gone", "cancelled"}
+    if status >= _ERROR_STATUS or not (served or report.counted_tokens):
+        return _NOTHING, "none"
+    return _estimate(call, report.counted_tokens, 0), "estimated"
+
+
+def _estimate(call: Call, output_tokens: int, compute_ms: int) -> Usage:
+    if call.facts is None:
+        return _NOTHING
+    return estimated_usage(call.facts, output_tokens, compute_ms)
+
+
+def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> UsageEvent:
+    # The report cannot be true, so the call is charged what it was held for.
+    event = _event(
+        call,
+        _estimate(call, 0, 0),
+        ending,
+        "estimated",
+        ended_ns=ended_ns,
+        status=status,
+    )
+    flags = (*event.flags, "quarantined")
+    return msgspec.structs.replace(event, charge_p=call.hold_p, flags=flags)
+
+
+def _event(
+    call: Call,
+    usage: Usage,
+    ending: Ending,
+    source: UsageSource,
+    *,
+    ended_ns: int,
+    status: int = 0,
+    time_source: str = "",
+) -> UsageEvent:
+    caller, quote, clamp, facts = call.caller, call.quote, call.clamp, call.facts
+    price = None if quote is None else quote.price
+    charge_p = 0 if price is None or source == "none" else price.charge_p(usage)
+    flags: tuple[str, ...] = ()
+    if source == "estimated":
+        flags = ("estimated",)
+    if charge_p > call.hold_p:
+        flags = (*flags, "overrun")
+    if quote is not None and price is None:
+        flags = (*flags, "unpriced")
+    return UsageEvent(
+        id=call.id,
+        account_id="" if caller is None else caller.account.id,
+        key_id="" if caller is None else caller.key_id,
+        tier=0 if caller is None else caller.tier.level,
+        model="" if facts is None else facts.model,
+        dialect=call.dialect.name,
+        price_version="" if price is None else price.id,
+        period="" if call.period is None else call.period.key,
+        funding="postpaid" if caller is None else caller.funding,
+        admitted_ns=call.now_ns,
+        ended_ns=ended_ns,
+        ending=ending,
+        status=status,
+        usage=usage,
+        usage_source=source,
+        time_source=time_source,
+        charge_p=charge_p,
+        hold_p=call.hold_p,
+        output_tokens_max=0 if clamp is None else clamp.output_tokens_max,
+        clamped_from=None if clamp is None else clamp.clamped_from,
+        flags=flags,
+    )

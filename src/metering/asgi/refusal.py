@@ -1,0 +1,103 @@
+"""Refusals as clients see them: status, code, headers and a body in their dialect."""
+
+from dataclasses import dataclass, field
+
+import structlog
+from starlette.types import Send
+
+from metering.asgi.context import Call
+from metering.clock import NS_PER_MS, NS_PER_S
+
+__all__ = ["Refusal", "log_refusal", "retry_headers", "send_refusal"]
+
+RETRY_AFTER_MAX_NS = 60 * NS_PER_S
+"""Above it some SDKs hammer and some sleep for minutes: they are told not to retry."""
+
+STATUS_BY_CODE = {
+    "invalid_json": 400,
+    "request_exceeds_limit": 400,
+    "input_not_bounded": 400,
+    "invalid_api_key": 401,
+    "insufficient_quota": 402,
+    "usage_limit_reached": 402,
+    "account_suspended": 403,
+    "model_not_priced": 404,
+    "body_too_large": 413,
+    "unsupported_content_encoding": 415,
+    "rate_limit_exceeded": 429,
+    "budget_in_flight": 429,
+    "storage_unavailable": 503,
+    "journal_full": 503,
+}
+
+_log = structlog.get_logger("metering")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a call is not served.
+
+    Attributes:
+        code: A key of `STATUS_BY_CODE`.
+        message: What happened, with the value, and the way on.
+        retry_after_ns: When to try again; None where that does not help.
+        headers: Further headers.
+        quota: Name of the quota that refused, for logs.
+    """
+
+    code: str
+    message: str
+    retry_after_ns: int | None = None
+    headers: tuple[tuple[bytes, bytes], ...] = field(default=())
+    quota: str = ""
+
+    @property
+    def status(self) -> int:
+        """The HTTP status."""
+        return STATUS_BY_CODE[self.code]
+
+
+def retry_headers(retry_after_ns: int | None) -> list[tuple[bytes, bytes]]:
+    """Return the headers that tell a client's SDK when to try again, rounded up."""
+    if retry_after_ns is None:
+        return [(b"x-should-retry", b"false")]
+    seconds = max(1, -(-retry_after_ns // NS_PER_S))
+    headers = [
+        (b"retry-after", b"%d" % seconds),
+        (b"retry-after-ms", b"%d" % -(-retry_after_ns // NS_PER_MS)),
+    ]
+    if retry_after_ns > RETRY_AFTER_MAX_NS:
+        headers.append((b"x-should-retry", b"false"))
+    return headers
+
+
+def log_refusal(call: Call, refusal: Refusal) -> None:
+    """Write the one event that tells an operator of a refusal."""
+    _log.info(
+        "call_refused",
+        call=call.id,
+        account=call.account[0] if call.account else None,
+        model=call.facts.model if call.facts else None,
+        code=refusal.code,
+        quota=refusal.quota or None,
+    )
+
+
+async def send_refusal(call: Call, refusal: Refusal, send: Send) -> None:
+    """Answer the call with a refusal, as plain JSON also where a stream was wanted."""
+    body = call.dialect.error_body(
+        status=refusal.status, code=refusal.code, message=refusal.message
+    )
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", b"%d" % len(body)),
+        (b"x-request-id", call.id.encode()),
+        *retry_headers(refusal.retry_after_ns),
+        *refusal.headers,
+    ]
+    if refusal.status == 401:  # noqa: PLR2004 - RFC 9110 asks for the challenge
+        headers.append((b"www-authenticate", b"Bearer"))
+    await send(
+        {"type": "http.response.start", "status": refusal.status, "headers": headers}
+    )
+    await send({"type": "http.response.body", "body": body})

@@ -1,0 +1,282 @@
+"""Watches one response as it passes, and ends the call at the right moment, once."""
+
+import structlog
+from starlette.types import Message, Receive, Send
+
+from metering.asgi.admission import hold_id_of
+from metering.asgi.context import Call
+from metering.asgi.headers import find_header, limit_headers
+from metering.asgi.parts import Parts
+from metering.asgi.record import closing_event, running_event
+from metering.clock import NS_PER_MS, NS_PER_S
+from metering.dialects.dialect import Report, StreamReader
+from metering.money import format_usd
+from metering.quota import BudgetQuota
+from metering.usage import Ending
+
+__all__ = ["Watch"]
+
+HELD_BYTES_MAX = 256 * 1024
+"""A plain JSON answer up to this size is held until a header can tell its cost."""
+
+READ_BYTES_MAX = 32 * 1024 * 1024
+"""An answer above this size is passed on unread, and its usage estimated."""
+
+CHECKPOINT_NS = 2 * NS_PER_S
+CHECKPOINT_CHUNKS = 512
+
+_log = structlog.get_logger("metering")
+
+
+class Watch:
+    """The `receive` and `send` of one call's app.
+
+    The call ends with its end mark, its last body message, or without either; then
+    its event is written, and only then does the client get the last of it.
+
+    Attributes:
+        left: Whether the client hung up before the answer was whole.
+    """
+
+    __slots__ = (
+        "_call",
+        "_chunks",
+        "_client_wait_ns",
+        "_journal_due_ns",
+        "_parts",
+        "_plain",
+        "_plain_bytes",
+        "_reader",
+        "_receive",
+        "_send",
+        "_settled",
+        "_start",
+        "_status",
+        "_timed",
+        "left",
+    )
+
+    def __init__(self, call: Call, parts: Parts, receive: Receive, send: Send) -> None:
+        self._call = call
+        self._parts = parts
+        self._receive = receive
+        self._send = send
+        self._status = 0
+        self._start: Message | None = None
+        self._reader: StreamReader | None = None
+        self._plain: list[bytes] | None = None
+        self._plain_bytes = 0
+        self._chunks = 0
+        self._journal_due_ns = call.now_ns + CHECKPOINT_NS
+        self._client_wait_ns = 0
+        self._settled = False
+        price = None if call.quote is None else call.quote.price
+        self._timed = price is not None and price.kind == "time"
+        self.left = False
+
+    async def receive(self) -> Message:
+        """Return the app's next message, and note a client that has gone."""
+        message = await self._receive()
+        if message["type"] == "http.disconnect" and self._call.event is None:
+            self.left = True
+        return message
+
+    async def send(self, message: Message) -> None:
+        """Pass a message of the app on, read for usage."""
+        kind = message["type"]
+        if kind == "http.response.body":
+            await self._on_body(message)
+        elif kind == "http.response.start":
+            await self._on_start(message)
+        elif kind == "http.response.pathsend":
+            self.end("completed")
+            await self._forward(message)
+            await self.settle()
+        else:
+            await self._forward(message)
+
+    async def _on_start(self, message: Message) -> None:
+        call = self._call
+        self._status = message["status"]
+        headers = [(bytes(k), bytes(v)) for k, v in message.get("headers", ())]
+        if call.metered:
+            headers = self._choose_reader(headers)
+        headers.append((b"x-usage-id", call.id.encode()))
+        if not find_header(headers, b"x-request-id"):
+            headers.append((b"x-request-id", call.id.encode()))
+        for demand, verdict in zip(call.demands, call.verdicts, strict=False):
+            headers += limit_headers(demand, verdict)
+        if call.clamp is not None and call.clamp.changes:
+            cap = b"%d" % call.clamp.output_tokens_max
+            headers.append((b"x-output-tokens-limit", cap))
+        started = {**message, "headers": headers}
+        if self._start is None:
+            await self._forward(started)
+        else:
+            self._start = started
+
+    def _choose_reader(
+        self, headers: list[tuple[bytes, bytes]]
+    ) -> list[tuple[bytes, bytes]]:
+        kind = find_header(headers, b"content-type").lower()
+        if find_header(headers, b"content-encoding") not in {b"", b"identity"}:
+            return headers
+        if kind.startswith(b"text/event-stream"):
+            take_out = self._call.take_out_usage
+            self._reader = self._call.dialect.read_stream(take_out_usage=take_out)
+            if take_out:
+                headers = [h for h in headers if h[0].lower() != b"content-length"]
+        elif b"json" in kind:
+            self._plain = []
+            length = find_header(headers, b"content-length")
+            if length.isdigit() and int(length) <= HELD_BYTES_MAX:
+                self._start = {}
+        return headers
+
+    async def _on_body(self, message: Message) -> None:
+        chunk = message.get("body", b"")
+        more = message.get("more_body", False)
+        if self._reader is not None:
+            await self._on_stream(self._reader, message, bytes(chunk), more=more)
+            return
+        if self._plain is not None:
+            self._plain_bytes += len(chunk)
+            if self._plain_bytes > READ_BYTES_MAX:
+                self._plain = None
+            else:
+                self._plain.append(bytes(chunk))
+        if more:
+            if self._start is None:
+                await self._forward(message)
+            return
+        await self._finish(message)
+
+    async def _on_stream(
+        self, reader: StreamReader, message: Message, chunk: bytes, *, more: bool
+    ) -> None:
+        out = reader.feed(chunk)
+        if not more:
+            out += reader.finish()
+        if self._call.event is None and (reader.ended or not more):
+            self.end("completed")
+            if self._parts.durable and self._parts.journal is not None:
+                await self._parts.journal.durable()
+        if out is not chunk:
+            if not out and more and chunk:
+                return
+            message = {**message, "body": out}
+        try:
+            await self._forward(message)
+        finally:
+            if self._call.event is not None:
+                await self.settle()
+        if self._call.event is None:
+            self._checkpoint(reader)
+
+    async def _finish(self, message: Message) -> None:
+        """Pass the last message of a plain answer on, with the cost in its start."""
+        call, start = self._call, self._start
+        self.end("completed")
+        if self._parts.durable and self._parts.journal is not None:
+            await self._parts.journal.durable()
+        try:
+            if start is not None:
+                self._start = None
+                if call.event is not None and call.quote is not None:
+                    cost = format_usd(call.event.charge_p).encode()
+                    start["headers"].append((b"x-usage-cost-usd", cost))
+                await self._forward(start)
+                message = {**message, "body": b"".join(self._plain or ())}
+            await self._forward(message)
+        finally:
+            await self.settle()
+
+    async def _forward(self, message: Message) -> None:
+        began_ns = self._parts.clock() if self._timed else 0
+        try:
+            await self._send(message)
+        except OSError:
+            if self._call.event is None:
+                self.left = True
+            raise
+        if self._timed:
+            self._client_wait_ns += self._parts.clock() - began_ns
+
+    def _checkpoint(self, reader: StreamReader) -> None:
+        journal = self._parts.journal
+        if journal is None:
+            return
+        self._chunks += 1
+        now_ns = self._parts.clock()
+        if self._chunks < CHECKPOINT_CHUNKS and now_ns < self._journal_due_ns:
+            return
+        self._chunks = 0
+        self._journal_due_ns = now_ns + CHECKPOINT_NS
+        journal.checkpoint(running_event(self._call, reader.report()))
+
+    def end(self, ending: Ending) -> None:
+        """End the call: its event is made and written. Again, it does nothing."""
+        call = self._call
+        if call.event is not None or not call.metered:
+            return
+        if ending in {"completed", "app_error"} and self.left:
+            ending = "completed" if self._whole() else "client_gone"
+        now_ns = self._parts.clock()
+        spent_ns = now_ns - call.now_ns - self._client_wait_ns
+        call.event = closing_event(
+            call,
+            self._report(),
+            ending,
+            status=self._status,
+            measured_ms=max(0, spent_ns) // NS_PER_MS,
+            ended_ns=now_ns,
+        )
+        if self._parts.journal is not None:
+            self._parts.journal.close_call(call.event)
+
+    def _whole(self) -> bool:
+        # An app whose client has left may still send a last, empty message.
+        return self._reader is not None and self._reader.ended
+
+    def _report(self) -> Report:
+        if self._reader is not None:
+            return self._reader.report()
+        if self._plain is not None:
+            return self._call.dialect.read_response(b"".join(self._plain))
+        return Report()
+
+    async def settle(self) -> None:
+        """Replace the hold by what was used. Again, it does nothing."""
+        if self._settled:
+            return
+        self._settled = True
+        call, limiter = self._call, self._parts.limiter
+        hold_id = hold_id_of(call)
+        if limiter is not None and hold_id:
+            charge_p = 0 if call.event is None else call.event.charge_p
+            costs = [
+                charge_p if type(d.quota) is BudgetQuota else d.cost
+                for d in call.demands
+            ]
+            await limiter.settle(hold_id, call.demands, costs)
+        if self._parts.log_calls and call.event is not None:
+            _log_call(call)
+
+
+def _log_call(call: Call) -> None:
+    event = call.event
+    if event is not None:
+        _log.info(
+            "call",
+            call=event.id,
+            account=event.account_id,
+            tier=event.tier,
+            model=event.model,
+            ending=event.ending,
+            status=event.status,
+            input_tokens=event.usage.input_total,
+            output_tokens=event.usage.output_total,
+            compute_ms=event.usage.compute_ms,
+            charge_usd=format_usd(event.charge_p),
+            duration_ms=(event.ended_ns - event.admitted_ns) // NS_PER_MS,
+        )

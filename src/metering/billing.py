@@ -1,0 +1,166 @@
+"""What a call may cost, which budget it draws on, and what it did cost."""
+
+from dataclasses import dataclass
+
+from metering.accounts import ModelClass
+from metering.facts import RequestFacts
+from metering.journal import Journal
+from metering.ledger import Period, period_at
+from metering.pricing import PriceBook, PricedModel, PriceVersion, Rate
+from metering.quota import BudgetQuota, Demand
+from metering.stores import LedgerReader
+from metering.tiers import Resolved
+from metering.usage import Usage
+
+__all__ = ["Biller", "Quote", "affordable_output_tokens", "estimated_usage"]
+
+BYTES_PER_TOKEN = 4
+"""For estimates only, where no server told; never for a hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quote:
+    """The price that one call is held to, frozen at its admission.
+
+    Attributes:
+        model: The model, or None where it is not in the price book.
+        price: The price in force, or None where there is none: recorded, not charged.
+    """
+
+    model: PricedModel | None
+    price: PriceVersion | None
+
+    @property
+    def model_class(self) -> ModelClass:
+        """Which request quota counts the call."""
+        free = self.price is not None and self.price.kind == "free"
+        return "free" if free else "paid"
+
+
+class Biller:
+    """Prices calls, and knows the budgets of an account.
+
+    Args:
+        prices: The price book.
+        ledger: Where seeds of budgets are read.
+        journal: Whose unposted charges belong to the seeds; None without one.
+    """
+
+    def __init__(
+        self, prices: PriceBook, ledger: LedgerReader, journal: Journal | None
+    ) -> None:
+        self._prices = prices
+        self._ledger = ledger
+        self._journal = journal
+
+    def quote(self, name: str, caller: Resolved | None, now_ns: int) -> Quote:
+        """Return the price of a model for that caller at that instant."""
+        model = self._prices.model(name)
+        if model is None:
+            return Quote(None, None)
+        agreed = None if caller is None else caller.prices.get(model.name)
+        if agreed is not None:
+            rates = {
+                "input_tokens": Rate(agreed.input_p),
+                "output_tokens": Rate(agreed.output_p),
+            }
+            price = PriceVersion(model=model.name, kind="token", rates=rates)  # type: ignore[arg-type]
+            return Quote(model, price)
+        return Quote(model, model.at(now_ns))
+
+    def worst_case_p(
+        self, quote: Quote, facts: RequestFacts, output_tokens_max: int
+    ) -> int | None:
+        """Return the most a call can cost; None where nothing bounds its input."""
+        if quote.price is None or quote.model is None or quote.price.kind == "free":
+            return 0
+        input_tokens = facts.input_tokens_max
+        if facts.input_unbounded and quote.price.kind == "token":
+            if quote.model.context_tokens_max is None:
+                return None
+            input_tokens = max(input_tokens, quote.model.context_tokens_max)
+        return quote.price.worst_case_p(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens_max * facts.outputs,
+            compute_ms=quote.model.compute_ms_max or 0,
+        )
+
+    @staticmethod
+    def demand(caller: Resolved, period: Period, hold_p: int) -> Demand | None:
+        """Return the demand on the caller's budget; None where it has no limit."""
+        account = caller.account
+        if caller.funding == "credit":
+            key = f"{{{account.id}}}:credit:{account.credit_epoch}"
+            quota = BudgetQuota(caller.credit.ceiling_p, ledgered=True)
+            return Demand(key, quota, hold_p, None, "credit")
+        if caller.usage_limit_p is None:
+            return None
+        return usage_limit_demand(account.id, period.key, caller.usage_limit_p, hold_p)
+
+    def spent_p(self, key: str, now_ns: int) -> int:
+        """Return what a budget has spent, for its seed. Blocks: call it in a thread.
+
+        The journal's lock is held meanwhile, so that a charge on its way from the
+        journal to the ledger is counted once.
+        """
+        if self._journal is None:
+            return self._posted_p(key, now_ns)
+        with self._journal.posting:
+            posted_p = self._posted_p(key, now_ns)
+            return posted_p + self._unposted_p(key, self._journal, now_ns)
+
+    def _posted_p(self, key: str, now_ns: int) -> int:
+        account_id, kind, period = _parts(key)
+        if kind == "credit":
+            return self._ledger.credit(account_id, now_ns=now_ns).used_p
+        state = self._ledger.period(account_id, period)
+        return state.spent_p - state.early_paid_p
+
+    @staticmethod
+    def _unposted_p(key: str, journal: Journal, now_ns: int) -> int:
+        account_id, kind, period = _parts(key)
+        if kind != "credit":
+            return journal.unposted_p(account_id, period)
+        # Credit has no period; a charge is posted long before it is two months old.
+        this = period_at(now_ns)
+        last = period_at(this.start_ns - 1)
+        return sum(journal.unposted_p(account_id, at.key) for at in (last, this))
+
+
+def usage_limit_demand(
+    account_id: str, period: str, limit_p: int, cost_p: int
+) -> Demand:
+    """Return the demand on an account's limit of one period."""
+    key = f"{{{account_id}}}:spend:{period}"
+    return Demand(key, BudgetQuota(limit_p, ledgered=True), cost_p, None, "spend")
+
+
+def _parts(key: str) -> tuple[str, str, str]:
+    account, kind, rest = key.rsplit(":", 2)
+    return account[1:-1], kind, rest
+
+
+def estimated_usage(facts: RequestFacts, output_tokens: int, compute_ms: int) -> Usage:
+    """Return a usage for a call of which no server told one."""
+    return Usage(
+        input_tokens=-(-facts.input_bytes // BYTES_PER_TOKEN),
+        output_tokens=output_tokens,
+        compute_ms=compute_ms,
+    )
+
+
+def affordable_output_tokens(
+    quote: Quote | None, facts: RequestFacts | None, room_p: int
+) -> int:
+    """Return how many tokens each output may have for its worst case to fit a room."""
+    if quote is None or facts is None or quote.price is None:
+        return 0
+    input_p = quote.price.worst_case_p(
+        input_tokens=facts.input_tokens_max, output_tokens=0, compute_ms=0
+    )
+    million_p = quote.price.worst_case_p(
+        input_tokens=0, output_tokens=1_000_000 * facts.outputs, compute_ms=0
+    )
+    if not million_p or room_p <= input_p:
+        return 0
+    return (room_p - input_p) * 1_000_000 // million_p

@@ -1,0 +1,123 @@
+"""Admission: all demands of a call in one store operation, seeded where need be."""
+
+from collections.abc import Callable, Sequence
+
+import anyio
+from anyio import to_thread
+
+from metering.clock import NS_PER_S, Clock
+from metering.quota import Demand
+from metering.stores import LimitStore, Outcome, SettleResult
+
+__all__ = ["Limiter", "SpentOf"]
+
+SpentOf = Callable[[str, int], int]
+"""Returns what the budget of a key has spent at an instant; runs in a thread."""
+
+SETTLE_S = 2.0
+"""Longest time that an ended call waits for the store; then its lease runs out."""
+
+
+class Limiter:
+    """Admits calls, keeps the leases of running ones, settles ended ones.
+
+    Args:
+        store: Where quotas and holds are.
+        clock: The node's clock.
+        lease_ns: How long a hold outlives a process that died.
+        spent_of: Where the seed of a ledgered budget comes from; None without any.
+    """
+
+    def __init__(
+        self,
+        store: LimitStore,
+        *,
+        clock: Clock,
+        lease_ns: int = 30 * NS_PER_S,
+        spent_of: SpentOf | None = None,
+    ) -> None:
+        self.store = store
+        self._clock = clock
+        self._lease_ns = lease_ns
+        self._spent_of = spent_of
+        self._seeding = anyio.Lock()
+        # Running calls and when to renew them, the next one first.
+        self._running: dict[str, int] = {}
+
+    async def admit(
+        self,
+        demands: Sequence[Demand],
+        *,
+        hold_id: str,
+        account: tuple[str, int] | None = None,
+    ) -> Outcome:
+        """Grant all demands or take nothing; `stale` is left to the caller.
+
+        Raises:
+            StorageError: The store, or the ledger that seeds it, did not answer.
+        """
+        await self._renew_due()
+        outcome = await self._acquire(demands, hold_id, account)
+        if outcome.status == "unseeded":
+            await self._seed(outcome.unseeded)
+            outcome = await self._acquire(demands, hold_id, account)
+        if outcome.status == "admitted":
+            self._running[hold_id] = self._clock() + self._lease_ns // 3
+        return outcome
+
+    async def settle(
+        self, hold_id: str, demands: Sequence[Demand], costs: Sequence[int]
+    ) -> SettleResult | None:
+        """Replace a hold by what was used, once. None if the store took too long.
+
+        It is shielded: whoever cancels the call does not keep its hold.
+        """
+        self._running.pop(hold_id, None)
+        with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_S):
+            return await self.store.settle(
+                hold_id, demands, costs, now_ns=self._clock()
+            )
+        return None
+
+    async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:
+        """Take an early payment off what a budget has spent, once a reference."""
+        async with self._seeding:
+            await self.store.settle(
+                f"relief:{reference}", [demand], [-relief], now_ns=self._clock()
+            )
+
+    async def _acquire(
+        self,
+        demands: Sequence[Demand],
+        hold_id: str,
+        account: tuple[str, int] | None,
+    ) -> Outcome:
+        return await self.store.acquire(
+            demands,
+            hold_id=hold_id,
+            lease_ns=self._lease_ns,
+            now_ns=self._clock(),
+            account=account,
+        )
+
+    async def _seed(self, keys: Sequence[str]) -> None:
+        # One at a time, and never beside a payment: both move what was spent.
+        async with self._seeding:
+            for key in keys:
+                now_ns = self._clock()
+                spent = 0
+                if self._spent_of is not None:
+                    spent = await to_thread.run_sync(self._spent_of, key, now_ns)
+                await self.store.seed(key, spent, now_ns=now_ns)
+
+    async def _renew_due(self) -> None:
+        # Renewals ride on admissions: a lease matters only to whoever asks for room.
+        now_ns = self._clock()
+        running = self._running
+        while running:
+            hold_id = next(iter(running))
+            if running[hold_id] > now_ns:
+                return
+            del running[hold_id]
+            if await self.store.renew(hold_id, lease_ns=self._lease_ns, now_ns=now_ns):
+                running[hold_id] = now_ns + self._lease_ns // 3

@@ -1,0 +1,254 @@
+"""The composition root: a plan and a data home become services around an app."""
+
+import fcntl
+import os
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import anyio
+import structlog
+from anyio import to_thread
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from metering.asgi.parts import Identify, Parts
+from metering.asgi.stack import Stack
+from metering.backends.memory import MemoryLimitStore
+from metering.backends.sql import SqlLedger
+from metering.billing import Biller
+from metering.clock import Clock, system_clock
+from metering.config import (
+    Plan,
+    plan_from_env,
+    plan_from_file,
+    plan_from_preset,
+    with_environment,
+)
+from metering.dialects.dialect import Dialect
+from metering.dialects.registry import DIALECT_BY_PATH, DIALECTS
+from metering.errors import ConfigurationError
+from metering.journal import Journal, adopt_orphans
+from metering.limiter import Limiter
+from metering.registry import Accounts, Billing, Change
+from metering.shipper import ShipFault, Shipper
+from metering.stores import Ledger, Snapshots
+from metering.tiers import TierResolver
+
+__all__ = ["Metering", "MeteringMiddleware"]
+
+DATA_DEFAULT = ".metering"
+STOP_S = 10.0
+
+_log = structlog.get_logger("metering")
+
+
+class Metering:
+    """Tiers, limits, caps, metering and billing, to be wrapped around an app.
+
+    Nothing is opened until the first use: it may be made before a server forks.
+
+    Args:
+        plan: What the operator decided.
+        clock: The node's clock.
+        ledger: Where accounts and charges are; None: the plan's, else SQLite in the
+            data home.
+        snapshots: A cache of resolved keys that processes share, or None.
+        identify: Says whose a request is, for apps that know; None: by API key.
+
+    Attributes:
+        accounts: Creates accounts, issues keys, sets tiers.
+        billing: Records payments, grants credit, looks up usage and charges.
+        plan: The plan.
+        data: The data home: journal, and ledger unless the plan names another.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        clock: Clock = system_clock,
+        ledger: Ledger | None = None,
+        snapshots: Snapshots | None = None,
+        identify: Identify | None = None,
+    ) -> None:
+        self.plan = plan
+        self.data = Path(plan.data or DATA_DEFAULT).absolute()
+        self._clock = clock
+        self._ledger: Ledger = ledger or SqlLedger(
+            plan.ledger or f"sqlite:///{self.data / 'ledger.db'}", tiers=plan.tiers
+        )
+        self._journal = Journal(self.data, clock=clock, sync_ms=plan.journal.sync_ms)
+        self._shipper = Shipper(
+            self._journal, self._ledger.post, on_fault=_tell_shipping
+        )
+        store = MemoryLimitStore()
+        resolver = TierResolver(
+            self._ledger,
+            plan.tiers,
+            clock=clock,
+            ttl_ns=plan.resolve_ttl_ns,
+            pepper=plan.key_pepper,
+            snapshots=snapshots,
+        )
+        biller = Biller(plan.prices, self._ledger, self._journal)
+        limiter = Limiter(
+            store, clock=clock, lease_ns=plan.lease_ns, spent_of=biller.spent_p
+        )
+        change = Change(resolver, store)
+        self.accounts = Accounts(
+            self._ledger,
+            change,
+            clock=clock,
+            sign_up_credit_p=plan.sign_up_credit_p,
+            pepper=plan.key_pepper,
+        )
+        self.billing = Billing(self._ledger, change, limiter, clock=clock)
+        self.limit_store = store
+        self._parts = Parts(
+            clock=clock,
+            routes=_routes(plan.routes),
+            resolver=resolver,
+            limiter=limiter,
+            biller=biller,
+            journal=self._journal,
+            tiers=plan.tiers,
+            identify=identify,
+            anonymous=plan.anonymous,
+            unpriced_refused=plan.unpriced == "refuse",
+            body_bytes_max=plan.body_bytes_max,
+            durable=plan.journal.durability == "power",
+            log_calls=plan.log_calls,
+            ready=self.start,
+        )
+        self._started = False
+        self._starting = anyio.Lock()
+        self._lock_fd = -1
+
+    @classmethod
+    def from_preset(cls, name: str, **parts: object) -> "Metering":
+        """Return the metering of a plan that ships with the library."""
+        plan = with_environment(plan_from_preset(name), os.environ)
+        return cls(plan, **parts)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_file(cls, path: str | Path, **parts: object) -> "Metering":
+        """Return the metering of a plan in a TOML file.
+
+        Raises:
+            ConfigurationError: Names the field, its value and what is allowed.
+        """
+        plan = with_environment(plan_from_file(path), os.environ)
+        return cls(plan, **parts)  # type: ignore[arg-type]
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Metering":
+        """Return the metering of the plan that METERING_CONFIG names."""
+        return cls(plan_from_env(os.environ if environ is None else environ))
+
+    def wrap(self, app: ASGIApp) -> Stack:
+        """Return *app* with all five pieces around it.
+
+        As `app.add_middleware(meter.wrap)` it must be added last: what is added last
+        is outermost.
+        """
+        return Stack(app, self._parts, start=self.start, stop=self.stop)
+
+    async def start(self) -> None:
+        """Start the background work, unless it runs: once before the first call.
+
+        Raises:
+            ConfigurationError: Another process uses the data home with limits in its
+                own memory, or a price of the past was changed.
+            StorageError: The ledger cannot be opened.
+        """
+        if self._started:
+            return
+        async with self._starting:
+            if not self._started:
+                await to_thread.run_sync(self._open)
+                self._started = True
+
+    async def stop(self) -> None:
+        """Post what is journalled and close everything; what is left is not lost."""
+        if self._started:
+            self._started = False
+            await to_thread.run_sync(self._close)
+
+    def _open(self) -> None:
+        self.data.mkdir(parents=True, exist_ok=True)
+        self._lock_fd = _lock_home(self.data)
+        try:
+            publish = partial(self._ledger.publish, now_ns=self._clock())
+            publish(self.plan.prices.versions())
+            adopted = adopt_orphans(self.data, self._ledger.post)
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+        if adopted.owners:
+            _log.info(
+                "journal_adopted",
+                owners=adopted.owners,
+                closed=adopted.closed,
+                recovered=adopted.recovered,
+                damaged=adopted.damaged,
+            )
+        self._shipper.start()
+
+    def _close(self) -> None:
+        if not self._shipper.stop(STOP_S):
+            _log.warning("journal_not_posted", data=str(self.data))
+        self._journal.close()
+        self._ledger.close()
+        os.close(self._lock_fd)
+
+
+class MeteringMiddleware:
+    """A whole stack from the environment, for servers that load a class by its name.
+
+    As in `vllm serve MODEL --middleware metering.MeteringMiddleware`. METERING_CONFIG
+    names the plan: a file, or "preset:friendli".
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = Metering.from_env().wrap(app)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on to the stack."""
+        await self.app(scope, receive, send)
+
+
+def _routes(named: Mapping[str, str]) -> dict[str, Dialect]:
+    by_name = {dialect.name: dialect for dialect in DIALECTS}
+    routes = dict(DIALECT_BY_PATH)
+    for path, name in named.items():
+        if name not in by_name:
+            known = ", ".join(by_name)
+            raise ConfigurationError(
+                f"Route {path!r} names the dialect {name!r}; there are: {known}."
+            )
+        routes[path.rstrip("/")] = by_name[name]
+    return routes
+
+
+def _lock_home(data: Path) -> int:
+    fd = os.open(data / "process.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(fd)
+        raise ConfigurationError(
+            f"Another process meters with the data home {data}, and limits kept in"
+            " memory cannot be shared: each process would grant them anew. Run one"
+            " process, or give each its own METERING_DATA; a store that processes"
+            " share (sqlite://, redis://) comes with a later release."
+        ) from None
+    return fd
+
+
+def _tell_shipping(kind: ShipFault, error: Exception | None) -> None:
+    if kind == "up":
+        _log.info("ledger_up")
+    elif kind == "down":
+        _log.error("ledger_down", error=str(error))
+    else:
+        _log.error(f"journal_{kind}", error=str(error))

@@ -1,0 +1,283 @@
+"""What an operator does: accounts, keys, payments, credit, and looking them up."""
+
+from functools import partial
+
+import msgspec
+import structlog
+from anyio import to_thread
+
+from metering.accounts import Account, ApiKey, Overrides, hash_key, new_secret
+from metering.billing import usage_limit_demand
+from metering.clock import Clock
+from metering.errors import ConfigurationError
+from metering.ids import uuid7
+from metering.ledger import (
+    CreditGrant,
+    CreditState,
+    Payment,
+    PaymentKind,
+    PeriodState,
+    period_at,
+)
+from metering.limiter import Limiter
+from metering.money import parse_usd
+from metering.stores import (
+    AccountChange,
+    AccountVersions,
+    ChargedEvent,
+    Ledger,
+    UsageTotal,
+)
+from metering.tiers import TierResolver
+
+__all__ = ["Accounts", "Billing", "Change"]
+
+_log = structlog.get_logger("metering")
+
+
+class Change:
+    """Tells every worker that an account has changed.
+
+    Args:
+        resolver: Forgets what this process knows of it.
+        versions: Where other processes see it.
+    """
+
+    def __init__(self, resolver: TierResolver, versions: AccountVersions) -> None:
+        self._resolver = resolver
+        self._versions = versions
+
+    async def tell(self, account: Account) -> None:
+        """Make the next call of *account* see it as it is now."""
+        self._resolver.forget(account.id)
+        await self._versions.announce(account.id, account.version)
+
+    async def tell_key(self, key: ApiKey) -> None:
+        """Make the next call with *key* see it as it is now."""
+        await self._resolver.forget_key(key.hash)
+
+
+class Accounts:
+    """Accounts and their keys. Reached as `Metering.accounts`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        change: Change,
+        *,
+        clock: Clock,
+        sign_up_credit_p: int,
+        pepper: bytes = b"",
+    ) -> None:
+        self._ledger = ledger
+        self._change = change
+        self._clock = clock
+        self._sign_up_credit_p = sign_up_credit_p
+        self._pepper = pepper
+
+    async def create(self, account_id: str) -> Account:
+        """Create an account with its sign-up credit; tried again, return it as it is.
+
+        Raises:
+            ConfigurationError: The id is empty, longer than 200 characters, or has
+                characters that keys of stores are made of.
+        """
+        if not account_id or len(account_id) > 200 or set(account_id) & set("{}: \n"):  # noqa: PLR2004 - said in the error
+            raise ConfigurationError(
+                f"Account id {account_id!r} must have 1 to 200 characters, without"
+                " spaces, braces or colons."
+            )
+        now_ns = self._clock()
+        credit = None
+        if self._sign_up_credit_p:
+            credit = CreditGrant(
+                id="sign-up",
+                account_id=account_id,
+                kind="promo",
+                amount_p=self._sign_up_credit_p,
+                effective_ns=now_ns,
+            )
+        account = Account(id=account_id, created_ns=now_ns)
+        return await to_thread.run_sync(self._ledger.create, account, credit)
+
+    async def get(self, account_id: str) -> Account:
+        """Return an account.
+
+        Raises:
+            AccountNotFoundError: There is none of that id.
+        """
+        return await to_thread.run_sync(self._ledger.get, account_id)
+
+    async def issue_key(self, account_id: str) -> str:
+        """Return a new API key. It is shown here once; only its hash is stored.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+        """
+        secret = new_secret()
+        now_ns = self._clock()
+        key = ApiKey(
+            id=uuid7(now_ns),
+            account_id=account_id,
+            hash=hash_key(secret.encode(), self._pepper),
+            hint=secret[-4:],
+            created_ns=now_ns,
+        )
+        await to_thread.run_sync(self._ledger.add_key, key)
+        return secret
+
+    async def revoke_key(self, secret_or_id: str) -> ApiKey:
+        """Revoke a key, named by its id or by itself; its next call is refused.
+
+        Raises:
+            AccountNotFoundError: There is no such key.
+        """
+        now_ns = self._clock()
+        key_hash = hash_key(secret_or_id.encode(), self._pepper)
+        find = partial(self._ledger.find_key, key_hash, now_ns=now_ns)
+        record = await to_thread.run_sync(find)
+        key_id = secret_or_id if record is None else record.key.id
+        revoke = partial(self._ledger.revoke_key, key_id, now_ns=now_ns)
+        key = await to_thread.run_sync(revoke)
+        await self._change.tell_key(key)
+        await self._change.tell(await self.get(key.account_id))
+        return key
+
+    async def set_payment_method(self, account_id: str, *, on_file: bool) -> Account:
+        """Say whether a valid payment method is on file. Credit stays as it is."""
+        return await self._apply(account_id, AccountChange(payment_method=on_file))
+
+    async def pin_tier(self, account_id: str, level: int | None) -> Account:
+        """Set the tier by agreement, or by spend again with None.
+
+        Raises:
+            ConfigurationError: There is no tier of that level.
+        """
+        return await self._apply(account_id, AccountChange(pin=level))
+
+    async def override(self, account_id: str, overrides: Overrides) -> Account:
+        """Set what was agreed with the account, in place of its tier's values."""
+        return await self._apply(account_id, AccountChange(overrides=overrides))
+
+    async def suspend(self, account_id: str, *, suspended: bool = True) -> Account:
+        """Refuse every call of the account, or no longer."""
+        return await self._apply(account_id, AccountChange(suspended=suspended))
+
+    async def _apply(self, account_id: str, change: AccountChange) -> Account:
+        account = await to_thread.run_sync(self._ledger.change, account_id, change)
+        await self._change.tell(account)
+        changed = [
+            name
+            for name in change.__struct_fields__
+            if getattr(change, name) is not msgspec.UNSET
+        ]
+        _log.info("account_changed", account=account_id, changed=changed)
+        return account
+
+
+class Billing:
+    """Payments, credit and what was used. Reached as `Metering.billing`."""
+
+    def __init__(
+        self, ledger: Ledger, change: Change, limiter: Limiter, *, clock: Clock
+    ) -> None:
+        self._ledger = ledger
+        self._change = change
+        self._limiter = limiter
+        self._clock = clock
+
+    async def record_payment(
+        self, account_id: str, *, usd: str, reference: str, kind: PaymentKind
+    ) -> Account:
+        """Record money received, once a reference; the tier may rise with it.
+
+        Args:
+            account_id: Who paid.
+            usd: Dollars, as a decimal string.
+            reference: The payment processor's id.
+            kind: `invoice`, `credit_purchase` or `early_payment`.
+
+        Returns:
+            The account as it is now.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+            ConfigurationError: The amount or the kind cannot be.
+            LedgerError: The reference is known with another account, kind or amount.
+        """
+        if kind not in PaymentKind.__args__:  # type: ignore[attr-defined]
+            kinds = ", ".join(PaymentKind.__args__)  # type: ignore[attr-defined]
+            raise ConfigurationError(f"Payment kind {kind!r} is not one of: {kinds}.")
+        payment = Payment(
+            reference=reference,
+            account_id=account_id,
+            kind=kind,
+            amount_p=parse_usd(usd),
+            at_ns=self._clock(),
+        ).checked()
+        before = await to_thread.run_sync(self._ledger.get, account_id)
+        period = period_at(payment.at_ns).key
+        early_p = await self._early_paid_p(account_id, period)
+        account, new = await to_thread.run_sync(self._ledger.record_payment, payment)
+        relief_p = await self._early_paid_p(account_id, period) - early_p
+        if new and relief_p:
+            demand = usage_limit_demand(account_id, period, 0, 0)
+            await self._limiter.relieve(demand, relief_p, reference=reference)
+        await self._change.tell(account)
+        tiers = self._ledger.tiers
+        was, now = tiers.tier_of(before), tiers.tier_of(account)
+        if was != now:
+            _log.info("tier_changed", account=account_id, before=was.name, now=now.name)
+        return account
+
+    async def grant_credit(
+        self,
+        account_id: str,
+        *,
+        usd: str,
+        reference: str,
+        expires_ns: int | None = None,
+    ) -> Account:
+        """Give promotional credit, once a reference.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+            LedgerError: The reference is known with another amount.
+        """
+        grant = CreditGrant(
+            id=reference,
+            account_id=account_id,
+            kind="promo",
+            amount_p=parse_usd(usd),
+            effective_ns=self._clock(),
+            expires_ns=expires_ns,
+        )
+        account, _ = await to_thread.run_sync(self._ledger.grant_credit, grant)
+        await self._change.tell(account)
+        return account
+
+    async def credit(self, account_id: str) -> CreditState:
+        """Return the account's credit as posted."""
+        read = partial(self._ledger.credit, account_id, now_ns=self._clock())
+        return await to_thread.run_sync(read)
+
+    async def period(self, account_id: str, period: str | None = None) -> PeriodState:
+        """Return what was spent in a period ("2026-01"); None means the present one."""
+        key = period or period_at(self._clock()).key
+        return await to_thread.run_sync(self._ledger.period, account_id, key)
+
+    async def usage(
+        self, account_id: str, period: str | None = None
+    ) -> list[UsageTotal]:
+        """Return what was used in a period, by model."""
+        key = period or period_at(self._clock()).key
+        return await to_thread.run_sync(self._ledger.totals, account_id, key)
+
+    async def charges(self, account_id: str, *, limit: int = 100) -> list[ChargedEvent]:
+        """Return the latest calls with their charges, newest first."""
+        read = partial(self._ledger.events, account_id, limit=limit)
+        return await to_thread.run_sync(read)
+
+    async def _early_paid_p(self, account_id: str, period: str) -> int:
+        state = await to_thread.run_sync(self._ledger.period, account_id, period)
+        return state.early_paid_p
