@@ -61,7 +61,7 @@ class Limiter:
         if outcome.status == "unseeded":
             await self._seed(outcome.unseeded)
             outcome = await self._acquire(demands, hold_id, account)
-        if outcome.status == "admitted":
+        if hold_id and outcome.status == "admitted":
             self._running[hold_id] = self._clock() + self._lease_ns // 3
         return outcome
 

@@ -1,0 +1,46 @@
+"""What users' own tests get from metering.testing, and what that costs the others."""
+
+import subprocess
+import sys
+
+import pytest
+
+from metering import testing
+from metering.clock import NS_PER_S
+from metering.testing.contracts import limits
+
+
+def test_the_clock_stands_in_the_middle_of_january(metering_clock):
+    assert 1_768_435_200 * NS_PER_S == metering_clock()
+    assert metering_clock() == metering_clock()
+
+
+@pytest.mark.parametrize("name", testing.__all__)
+def test_each_public_name_is_there(name):
+    assert name == getattr(testing, name).__name__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError, match="no attribute 'FakeBank'"):
+        _ = testing.FakeBank
+
+
+def test_pytest_explains_the_asserts_of_contracts():
+    assert "AssertionRewritingHook" == type(limits.__loader__).__name__
+
+
+def test_loading_the_plugin_imports_nothing_else_of_ours():
+    """Pytest loads it at every start, in projects that only have metering installed."""
+    script = (
+        "import sys, metering.testing.plugin;"
+        "print(*sorted(m for m in sys.modules"
+        " if m.startswith(('metering', 'hypothesis', 'sqlalchemy', 'starlette'))))"
+    )
+    loaded = subprocess.run(  # noqa: S603 - our own interpreter and script
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert [
+        "metering",
+        "metering.testing",
+        "metering.testing.plugin",
+    ] == loaded.stdout.split()
