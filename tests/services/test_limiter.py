@@ -1,0 +1,83 @@
+"""The limiter service over the memory store: seeds, leases, early payments."""
+
+import pytest
+
+from metering.backends.memory import MemoryLimitStore
+from metering.limiter import Limiter
+from metering.quota import BudgetQuota, Demand, RateQuota
+from metering.testing import ManualClock
+
+pytestmark = pytest.mark.anyio
+
+KEY = "{acme}:spend:2026-01"
+
+
+@pytest.fixture
+def clock():
+    return ManualClock()
+
+
+def spend(cost, amount=100):
+    return Demand(KEY, BudgetQuota(amount, ledgered=True), cost, None, "spend")
+
+
+async def test_an_unknown_budget_is_seeded_before_it_is_decided(clock):
+    """Of 100, the ledger says 90 are spent: 10 fit, one more does not."""
+    asked = []
+
+    def spent_of(key, now_ns):
+        asked.append((key, now_ns))
+        return 90
+
+    limiter = Limiter(MemoryLimitStore(), clock=clock, spent_of=spent_of)
+    ten = await limiter.admit([spend(10)], hold_id="h1")
+    more = await limiter.admit([spend(1)], hold_id="h2")
+
+    assert ("admitted", "refused") == (ten.status, more.status)
+    assert "held" == more.verdicts[0].reason
+    assert [(KEY, clock())] == asked
+
+
+async def test_running_calls_keep_their_leases(clock):
+    """A call of ten minutes is renewed by the admissions of others."""
+    limiter = Limiter(
+        MemoryLimitStore(), clock=clock, lease_ns=30 * 10**9, spent_of=lambda *_: 0
+    )
+    await limiter.admit([spend(95)], hold_id="long")
+    for turn in range(60):
+        clock.advance(seconds=10)
+        outcome = await limiter.admit([spend(10)], hold_id=f"short{turn}")
+        assert "refused" == outcome.status
+    result = await limiter.settle("long", [spend(95)], [50])
+
+    assert "settled" == result
+
+
+async def test_a_settled_call_is_not_renewed(clock):
+    limiter = Limiter(
+        MemoryLimitStore(), clock=clock, lease_ns=30 * 10**9, spent_of=lambda *_: 0
+    )
+    await limiter.admit([spend(95)], hold_id="h1")
+    await limiter.settle("h1", [spend(95)], [1])
+
+    assert {} == limiter._running
+
+
+async def test_an_early_payment_makes_room_once(clock):
+    """Of 100 all are spent; 60 are paid early, twice told: room for 60."""
+    limiter = Limiter(MemoryLimitStore(), clock=clock, spent_of=lambda *_: 100)
+    assert "refused" == (await limiter.admit([spend(1)], hold_id="h1")).status
+    for _ in range(2):
+        await limiter.relieve(spend(0), 60, reference="pi_1")
+
+    assert "admitted" == (await limiter.admit([spend(60)], hold_id="h2")).status
+    assert "refused" == (await limiter.admit([spend(1)], hold_id="h3")).status
+
+
+async def test_a_call_that_holds_nothing_leaves_nothing(clock):
+    limiter = Limiter(MemoryLimitStore(), clock=clock)
+    rate = Demand("rpm", RateQuota(60, 60 * 10**9), 1, None, "requests")
+    outcome = await limiter.admit([rate], hold_id="")
+
+    assert "admitted" == outcome.status
+    assert {} == limiter._running
