@@ -42,6 +42,7 @@ class Watch:
         "_call",
         "_chunks",
         "_client_wait_ns",
+        "_dispatched_ns",
         "_journal_due_ns",
         "_parts",
         "_plain",
@@ -72,6 +73,7 @@ class Watch:
         self._settled = False
         price = None if call.quote is None else call.quote.price
         self._timed = price is not None and price.kind == "time"
+        self._dispatched_ns = parts.clock() if self._timed else call.now_ns
         self.left = False
 
     async def receive(self) -> Message:
@@ -222,7 +224,7 @@ class Watch:
         if ending in {"completed", "app_error"} and self.left:
             ending = "completed" if self._whole() else "client_gone"
         now_ns = self._parts.clock()
-        spent_ns = now_ns - call.now_ns - self._client_wait_ns
+        spent_ns = now_ns - self._dispatched_ns - self._client_wait_ns
         call.event = closing_event(
             call,
             self._report(),
