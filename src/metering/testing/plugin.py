@@ -11,9 +11,6 @@ if TYPE_CHECKING:
 
 __all__ = ["metering_clock"]
 
-# Contracts hold their asserts in a library, which pytest explains only when told.
-pytest.register_assert_rewrite("metering.testing.contracts")
-
 
 @pytest.fixture
 def metering_clock() -> "ManualClock":
