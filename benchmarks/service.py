@@ -1,4 +1,4 @@
-"""What the benchmarks of the stack drive: bare apps, requests, and a metered service."""
+"""What the benchmarks of the stack drive: bare apps, requests, a metered service."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager

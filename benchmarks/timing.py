@@ -34,7 +34,7 @@ class Timing:
 async def in_turns(
     asks: Mapping[str, Ask], *, rounds: int, calls: int
 ) -> dict[str, Timing]:
-    """Time each of *asks*: in each round, so many calls of the first, the second, …
+    """Time each of *asks*: in each round, so many calls of one, then of the next.
 
     The garbage collector is off in all of them, and runs between rounds.
     """
