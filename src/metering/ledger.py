@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Literal
 
 import msgspec
@@ -32,6 +33,8 @@ PaymentKind = Literal["invoice", "credit_purchase", "early_payment"]
 """`invoice`: a bill was paid. `credit_purchase`: credit was bought. `early_payment`:
 this period's spend was paid before its end, which makes room again."""
 
+_S_PER_DAY = 24 * 3600
+
 
 class Period(msgspec.Struct, frozen=True, gc=False):
     """A billing month, half-open: `[start_ns, end_ns)` in UTC."""
@@ -43,7 +46,13 @@ class Period(msgspec.Struct, frozen=True, gc=False):
 
 def period_at(instant_ns: int) -> Period:
     """Return the calendar month (UTC) that contains *instant_ns*."""
-    at = datetime.fromtimestamp(instant_ns // NS_PER_S, UTC)
+    return _period_of_day(instant_ns // NS_PER_S // _S_PER_DAY)
+
+
+@lru_cache(maxsize=64)
+def _period_of_day(day: int) -> Period:
+    # Each call asks for it, and a month begins where a day does.
+    at = datetime.fromtimestamp(day * _S_PER_DAY, UTC)
     start = datetime(at.year, at.month, 1, tzinfo=UTC)
     following = datetime(at.year + at.month // 12, at.month % 12 + 1, 1, tzinfo=UTC)
     return Period(

@@ -73,10 +73,11 @@ class Limiter:
         It is shielded: whoever cancels the call does not keep its hold.
         """
         self._running.pop(hold_id, None)
+        settling = self.store.settle(hold_id, demands, costs, now_ns=self._clock())
+        if not self.store.waits:
+            return await settling
         with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_S):
-            return await self.store.settle(
-                hold_id, demands, costs, now_ns=self._clock()
-            )
+            return await settling
         return None
 
     async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:

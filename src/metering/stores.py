@@ -61,7 +61,12 @@ class LimitStore(Protocol):
     The contract is `metering.testing.LimitStoreContract`: every store answers as the
     pure rules in `metering.quota` do. The keys within one call are distinct. Instants
     count in whole microseconds, rounded down; spans and leases are rounded up.
+
+    Attributes:
+        waits: Whether a method may suspend, so that it can be cancelled or take long.
     """
+
+    waits: bool
 
     async def acquire(
         self,

@@ -1,6 +1,7 @@
 """Headers as bytes: reading one, and writing what tells a client its limits."""
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 from metering.clock import NS_PER_S
 from metering.quota import Demand, RateQuota, Verdict
@@ -9,6 +10,9 @@ __all__ = ["find_header", "go_duration", "limit_headers"]
 
 _NS_PER_MINUTE = 60 * NS_PER_S
 _NS_PER_MS = 1_000_000
+_POLICIES_MAX = 1024
+
+Header = tuple[bytes, bytes]
 
 
 def find_header(headers: Iterable[tuple[bytes, bytes]], name: bytes) -> bytes:
@@ -36,18 +40,27 @@ def limit_headers(demand: Demand, verdict: Verdict) -> list[tuple[bytes, bytes]]
     quota = demand.quota
     if not isinstance(quota, RateQuota):
         return []
-    burst, left = quota.burst or quota.amount, verdict.remaining
-    window_s = max(1, -(-quota.per_ns // NS_PER_S))
-    reset_s = -(-verdict.reset_after_ns // NS_PER_S)
-    reset = go_duration(verdict.reset_after_ns)
-    name = demand.name
+    limit, policy, remaining_name, reset_name, name = _policy(demand.name, quota)
+    left, reset_ns = verdict.remaining, verdict.reset_after_ns
     return [
-        (f"x-ratelimit-limit-{name}".encode(), b"%d" % quota.amount),
-        (f"x-ratelimit-remaining-{name}".encode(), b"%d" % left),
-        (f"x-ratelimit-reset-{name}".encode(), reset.encode()),
-        (
-            b"ratelimit-policy",
-            f'"{name}";q={burst};qu="{name}";w={window_s}'.encode(),
-        ),
-        (b"ratelimit", f'"{name}";r={left};t={reset_s}'.encode()),
+        limit,
+        (remaining_name, b"%d" % left),
+        (reset_name, go_duration(reset_ns).encode()),
+        policy,
+        (b"ratelimit", b'"%b";r=%d;t=%d' % (name, left, -(-reset_ns // NS_PER_S))),
     ]
+
+
+@lru_cache(maxsize=_POLICIES_MAX)
+def _policy(name: str, quota: RateQuota) -> tuple[Header, Header, bytes, bytes, bytes]:
+    """Return what is the same for all calls: two headers, two names, the quota's."""
+    burst = quota.burst or quota.amount
+    window_s = max(1, -(-quota.per_ns // NS_PER_S))
+    policy = f'"{name}";q={burst};qu="{name}";w={window_s}'
+    return (
+        (f"x-ratelimit-limit-{name}".encode(), b"%d" % quota.amount),
+        (b"ratelimit-policy", policy.encode()),
+        f"x-ratelimit-remaining-{name}".encode(),
+        f"x-ratelimit-reset-{name}".encode(),
+        name.encode(),
+    )

@@ -85,6 +85,8 @@ class MemoryLimitStore:
       charged again if it were repeated. An id that was settled may name a new hold.
     """
 
+    waits = False
+
     def __init__(self) -> None:
         self._dues: dict[str, int] = {}
         self._due_keys: deque[str] = deque()
