@@ -55,11 +55,10 @@ async def admit(call: Call, parts: Parts) -> Refusal | None:
 
 
 async def release(call: Call, parts: Parts) -> None:
-    """Give back what was held for a call that does not run after all."""
+    """Give back all that was taken for a call that does not run after all."""
     hold_id = hold_id_of(call)
     if parts.limiter is not None and hold_id:
-        costs = [0 if type(d.quota) is BudgetQuota else d.cost for d in call.demands]
-        await parts.limiter.settle(hold_id, call.demands, costs)
+        await parts.limiter.settle(hold_id, call.demands, [0] * len(call.demands))
 
 
 def _explain(call: Call, outcome: Outcome, parts: Parts) -> Refusal:

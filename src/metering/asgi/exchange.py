@@ -3,16 +3,16 @@
 from collections.abc import MutableMapping
 from typing import Any
 
-import anyio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import admit, release
 from metering.asgi.body import Replay, rewritten
 from metering.asgi.context import Call, call_of
 from metering.asgi.parts import Parts
-from metering.asgi.record import opening_event
+from metering.asgi.record import opening_event, unserved_event
 from metering.asgi.refusal import Refusal, log_refusal, send_refusal
 from metering.asgi.watch import Watch
+from metering.clock import NS_PER_S
 from metering.errors import JournalFullError, StorageError
 
 __all__ = ["Exchange"]
@@ -52,48 +52,52 @@ class Exchange:
         watch = Watch(call, self._parts, replay, send)
         try:
             await self.app(inner, watch.receive, watch.send)
-        except anyio.get_cancelled_exc_class():
+        except GeneratorExit:
             watch.end("cancelled")
-            raise
-        except BaseException:
-            watch.end("app_error")
-            raise
-        else:
-            watch.end("client_gone" if watch.left else "app_error")
-        finally:
+            raise  # the event loop is gone: nothing can be awaited any more
+        except BaseException as error:
+            watch.end("app_error" if isinstance(error, Exception) else "cancelled")
             await watch.settle()
+            raise
+        watch.end("client_gone" if watch.left else "app_error")
+        await watch.settle()
 
     async def _open(self, call: Call) -> Refusal | None:
         refusal = await admit(call, self._parts)
-        if refusal is not None or self._parts.journal is None or not call.metered:
+        journal = self._parts.journal
+        if refusal is not None or journal is None or not call.metered:
             return refusal
         try:
-            self._parts.journal.open_call(opening_event(call))
-            if self._parts.durable:
-                await self._parts.journal.durable()
+            journal.open_call(opening_event(call))
         except JournalFullError as error:
             await release(call, self._parts)
-            return Refusal("journal_full", str(error), retry_after_ns=5 * 10**9)
-        except StorageError as error:
+            return Refusal("journal_full", str(error), retry_after_ns=5 * NS_PER_S)
+        if not self._parts.durable:
+            return None
+        try:
+            await journal.durable()
+        except BaseException as error:
+            # The line is in the file, and an open one would be charged for its input.
+            journal.close_call(unserved_event(call, self._parts.clock()))
             await release(call, self._parts)
-            return Refusal("storage_unavailable", str(error), retry_after_ns=10**9)
-        except BaseException:
-            await release(call, self._parts)
-            raise
+            if not isinstance(error, StorageError):
+                raise
+            return Refusal("storage_unavailable", str(error), retry_after_ns=NS_PER_S)
         return None
 
 
 def _inner_headers(
     scope: Scope, body: bytes | None, call: Call
 ) -> list[tuple[bytes, bytes]]:
-    dropped = {b"transfer-encoding"} if body is not None else set()
+    # The body is whole now, however it came.
+    dropped = {b"content-length", b"transfer-encoding"}
     if call.metered:
         # What comes back must be readable, for its usage.
         dropped.add(b"accept-encoding")
     headers = [
         (name, value)
         for name, value in scope.get("headers", ())
-        if name != b"content-length" and name not in dropped
+        if name.lower() not in dropped
     ]
     length = len(call.body or b"") if body is None else len(body)
     headers.append((b"content-length", b"%d" % length))

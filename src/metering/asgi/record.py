@@ -7,7 +7,7 @@ from metering.billing import estimated_usage
 from metering.dialects.dialect import Report
 from metering.usage import Ending, Usage, UsageEvent, UsageSource
 
-__all__ = ["closing_event", "opening_event", "running_event"]
+__all__ = ["closing_event", "opening_event", "running_event", "unserved_event"]
 
 _ERROR_STATUS = 400
 _NOTHING = Usage()
@@ -18,10 +18,29 @@ def opening_event(call: Call) -> UsageEvent:
     return running_event(call, Report())
 
 
-def running_event(call: Call, report: Report) -> UsageEvent:
-    """Return the event to post should the process die now."""
-    usage = report.usage or _estimate(call, report.counted_tokens, 0)
-    return _event(call, usage, "recovered", "checkpoint", ended_ns=call.now_ns)
+def unserved_event(call: Call, ended_ns: int) -> UsageEvent:
+    """Return the event of a call that was opened and never reached the app: $0."""
+    return _event(call, _NOTHING, "cancelled", "none", ended_ns=ended_ns)
+
+
+def running_event(call: Call, report: Report, measured_ms: int = 0) -> UsageEvent:
+    """Return the event to post should the process die now.
+
+    Args:
+        call: The call.
+        report: What its response told so far.
+        measured_ms: As in `closing_event`, so far.
+    """
+    usage = report.usage or _estimate(call, report.counted_tokens)
+    usage, time_source = _with_time(call, usage, report, measured_ms)
+    return _event(
+        call,
+        usage,
+        "recovered",
+        "checkpoint",
+        ended_ns=call.now_ns,
+        time_source=time_source,
+    )
 
 
 def closing_event(
@@ -49,12 +68,9 @@ def closing_event(
     if report.refused:
         return _quarantined(call, ending, status, ended_ns)
     usage, source = _measured(call, report, ending, status)
-    time_source = report.time_source
-    price = None if call.quote is None else call.quote.price
-    timed = price is not None and price.kind == "time" and source != "none"
-    if timed and not time_source:
-        usage = msgspec.structs.replace(usage, compute_ms=measured_ms)
-        time_source = "measured"
+    time_source = ""
+    if source != "none":
+        usage, time_source = _with_time(call, usage, report, measured_ms)
     return _event(
         call,
         usage,
@@ -66,6 +82,15 @@ def closing_event(
     )
 
 
+def _with_time(
+    call: Call, usage: Usage, report: Report, measured_ms: int
+) -> tuple[Usage, str]:
+    price = None if call.quote is None else call.quote.price
+    if report.time_source or price is None or price.kind != "time":
+        return usage, report.time_source
+    return msgspec.structs.replace(usage, compute_ms=measured_ms), "measured"
+
+
 def _measured(
     call: Call, report: Report, ending: Ending, status: int
 ) -> tuple[Usage, UsageSource]:
@@ -74,20 +99,20 @@ def _measured(
     served = ending in {"completed", "client_gone", "cancelled"}
     if status >= _ERROR_STATUS or not (served or report.counted_tokens):
         return _NOTHING, "none"
-    return _estimate(call, report.counted_tokens, 0), "estimated"
+    return _estimate(call, report.counted_tokens), "estimated"
 
 
-def _estimate(call: Call, output_tokens: int, compute_ms: int) -> Usage:
+def _estimate(call: Call, output_tokens: int) -> Usage:
     if call.facts is None:
         return _NOTHING
-    return estimated_usage(call.facts, output_tokens, compute_ms)
+    return estimated_usage(call.facts, output_tokens, 0)
 
 
 def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> UsageEvent:
     # The report cannot be true, so the call is charged what it was held for.
     event = _event(
         call,
-        _estimate(call, 0, 0),
+        _estimate(call, 0),
         ending,
         "estimated",
         ended_ns=ended_ns,

@@ -10,6 +10,7 @@ from metering.asgi.parts import Parts
 from metering.asgi.record import closing_event, running_event
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report, StreamReader
+from metering.errors import StorageError
 from metering.money import format_usd
 from metering.quota import BudgetQuota
 from metering.usage import Ending
@@ -91,10 +92,11 @@ class Watch:
         elif kind == "http.response.start":
             await self._on_start(message)
         elif kind == "http.response.pathsend":
-            self.end("completed")
+            await self._complete()
+            await self._release_start()
             await self._forward(message)
-            await self.settle()
         else:
+            await self._release_start()
             await self._forward(message)
 
     async def _on_start(self, message: Message) -> None:
@@ -131,7 +133,7 @@ class Watch:
         elif b"json" in kind:
             self._plain = []
             length = find_header(headers, b"content-length")
-            if length.isdigit() and int(length) <= HELD_BYTES_MAX:
+            if length.isdigit() and int(length[:9]) <= HELD_BYTES_MAX:
                 self._start = {}
         return headers
 
@@ -143,6 +145,8 @@ class Watch:
             return
         if self._plain is not None:
             self._plain_bytes += len(chunk)
+            if self._plain_bytes > HELD_BYTES_MAX:
+                await self._release_start()
             if self._plain_bytes > READ_BYTES_MAX:
                 self._plain = None
             else:
@@ -160,38 +164,53 @@ class Watch:
         if not more:
             out += reader.finish()
         if self._call.event is None and (reader.ended or not more):
-            self.end("completed")
-            if self._parts.durable and self._parts.journal is not None:
-                await self._parts.journal.durable()
+            await self._complete()
         if out is not chunk:
             if not out and more and chunk:
                 return
             message = {**message, "body": out}
-        try:
-            await self._forward(message)
-        finally:
-            if self._call.event is not None:
-                await self.settle()
+        await self._forward(message)
         if self._call.event is None:
             self._checkpoint(reader)
 
     async def _finish(self, message: Message) -> None:
         """Pass the last message of a plain answer on, with the cost in its start."""
         call, start = self._call, self._start
+        await self._complete()
+        if start is not None:
+            self._start = None
+            if call.event is not None and call.quote is not None:
+                cost = format_usd(call.event.charge_p).encode()
+                start["headers"].append((b"x-usage-cost-usd", cost))
+            await self._forward(start)
+            message = {**message, "body": b"".join(self._plain or ())}
+        await self._forward(message)
+
+    async def _complete(self) -> None:
+        """End and settle the call before the last of it is sent.
+
+        The send may never return (hypercorn's HTTP/2, once the client has left), and
+        whoever has the answer finds the room that it left.
+        """
         self.end("completed")
-        if self._parts.durable and self._parts.journal is not None:
-            await self._parts.journal.durable()
-        try:
-            if start is not None:
-                self._start = None
-                if call.event is not None and call.quote is not None:
-                    cost = format_usd(call.event.charge_p).encode()
-                    start["headers"].append((b"x-usage-cost-usd", cost))
-                await self._forward(start)
-                message = {**message, "body": b"".join(self._plain or ())}
-            await self._forward(message)
-        finally:
-            await self.settle()
+        journal = self._parts.journal
+        if self._parts.durable and journal is not None:
+            try:
+                await journal.durable()
+            except StorageError as error:
+                # The answer is there and is charged: it is not cut for its line.
+                _log.error("call_not_durable", call=self._call.id, error=str(error))
+        await self.settle()
+
+    async def _release_start(self) -> None:
+        """Pass on what was held of a plain answer: it is not what it seemed."""
+        start, self._start = self._start, None
+        if start is not None:
+            await self._forward(start)
+            body = b"".join(self._plain or ())
+            if body:
+                part = {"type": "http.response.body", "body": body, "more_body": True}
+                await self._forward(part)
 
     async def _forward(self, message: Message) -> None:
         began_ns = self._parts.clock() if self._timed else 0
@@ -214,7 +233,8 @@ class Watch:
             return
         self._chunks = 0
         self._journal_due_ns = now_ns + CHECKPOINT_NS
-        journal.checkpoint(running_event(self._call, reader.report()))
+        event = running_event(self._call, reader.report(), self._measured_ms(now_ns))
+        journal.checkpoint(event)
 
     def end(self, ending: Ending) -> None:
         """End the call: its event is made and written. Again, it does nothing."""
@@ -224,17 +244,20 @@ class Watch:
         if ending in {"completed", "app_error"} and self.left:
             ending = "completed" if self._whole() else "client_gone"
         now_ns = self._parts.clock()
-        spent_ns = now_ns - self._dispatched_ns - self._client_wait_ns
         call.event = closing_event(
             call,
             self._report(),
             ending,
             status=self._status,
-            measured_ms=max(0, spent_ns) // NS_PER_MS,
+            measured_ms=self._measured_ms(now_ns),
             ended_ns=now_ns,
         )
         if self._parts.journal is not None:
             self._parts.journal.close_call(call.event)
+
+    def _measured_ms(self, now_ns: int) -> int:
+        spent_ns = now_ns - self._dispatched_ns - self._client_wait_ns
+        return max(0, spent_ns) // NS_PER_MS
 
     def _whole(self) -> bool:
         # An app whose client has left may still send a last, empty message.
