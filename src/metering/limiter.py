@@ -17,14 +17,16 @@ SpentOf = Callable[[str, int], int]
 SETTLE_S = 2.0
 """Longest time that an ended call waits for the store; then its lease runs out."""
 
+_ENDLESS_NS = 2**62
+
 
 class Limiter:
-    """Admits calls, keeps the leases of running ones, settles ended ones.
+    """Admits calls and settles ended ones.
 
     Args:
         store: Where quotas and holds are.
         clock: The node's clock.
-        lease_ns: How long a hold outlives a process that died.
+        lease_ns: How long a hold outlives a process that died, in a store that does.
         spent_of: Where the seed of a ledgered budget comes from; None without any.
     """
 
@@ -38,11 +40,10 @@ class Limiter:
     ) -> None:
         self.store = store
         self._clock = clock
-        self._lease_ns = lease_ns
+        # A store within the process dies with its calls: their holds need no lease.
+        self._lease_ns = lease_ns if store.waits else _ENDLESS_NS
         self._spent_of = spent_of
-        self._seeding = anyio.Lock()
-        # Running calls and when to renew them, the next one first.
-        self._running: dict[str, int] = {}
+        self.seeding = anyio.Lock()
 
     async def admit(
         self,
@@ -56,13 +57,10 @@ class Limiter:
         Raises:
             StorageError: The store, or the ledger that seeds it, did not answer.
         """
-        await self._renew_due()
         outcome = await self._acquire(demands, hold_id, account)
         if outcome.status == "unseeded":
             await self._seed(outcome.unseeded)
             outcome = await self._acquire(demands, hold_id, account)
-        if hold_id and outcome.status == "admitted":
-            self._running[hold_id] = self._clock() + self._lease_ns // 3
         return outcome
 
     async def settle(
@@ -72,7 +70,6 @@ class Limiter:
 
         It is shielded: whoever cancels the call does not keep its hold.
         """
-        self._running.pop(hold_id, None)
         settling = self.store.settle(hold_id, demands, costs, now_ns=self._clock())
         if not self.store.waits:
             return await settling
@@ -81,11 +78,13 @@ class Limiter:
         return None
 
     async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:
-        """Take an early payment off what a budget has spent, once a reference."""
-        async with self._seeding:
-            await self.store.settle(
-                f"relief:{reference}", [demand], [-relief], now_ns=self._clock()
-            )
+        """Take an early payment off what a budget has spent, once a reference.
+
+        To be called with `seeding` held since before the payment was recorded.
+        """
+        await self.store.settle(
+            f"relief:{reference}", [demand], [-relief], now_ns=self._clock()
+        )
 
     async def _acquire(
         self,
@@ -102,23 +101,10 @@ class Limiter:
         )
 
     async def _seed(self, keys: Sequence[str]) -> None:
-        # One at a time, and never beside a payment: both move what was spent.
-        async with self._seeding:
+        async with self.seeding:
             for key in keys:
                 now_ns = self._clock()
                 spent = 0
                 if self._spent_of is not None:
                     spent = await to_thread.run_sync(self._spent_of, key, now_ns)
                 await self.store.seed(key, spent, now_ns=now_ns)
-
-    async def _renew_due(self) -> None:
-        # Renewals ride on admissions: a lease matters only to whoever asks for room.
-        now_ns = self._clock()
-        running = self._running
-        while running:
-            hold_id = next(iter(running))
-            if running[hold_id] > now_ns:
-                return
-            del running[hold_id]
-            if await self.store.renew(hold_id, lease_ns=self._lease_ns, now_ns=now_ns):
-                running[hold_id] = now_ns + self._lease_ns // 3

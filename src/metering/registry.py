@@ -217,12 +217,13 @@ class Billing:
         ).checked()
         before = await to_thread.run_sync(self._ledger.get, account_id)
         period = period_at(payment.at_ns).key
-        early_p = await self._early_paid_p(account_id, period)
-        account, new = await to_thread.run_sync(self._ledger.record_payment, payment)
-        relief_p = await self._early_paid_p(account_id, period) - early_p
-        if new and relief_p:
-            demand = usage_limit_demand(account_id, period, 0, 0)
-            await self._limiter.relieve(demand, relief_p, reference=reference)
+        # No budget is seeded meanwhile: its seed would have the payment already.
+        async with self._limiter.seeding:
+            paid = await to_thread.run_sync(self._ledger.record_payment, payment)
+            if paid.freed_p:
+                demand = usage_limit_demand(account_id, period, 0, 0)
+                await self._limiter.relieve(demand, paid.freed_p, reference=reference)
+        account = paid.account
         await self._change.tell(account)
         tiers = self._ledger.tiers
         was, now = tiers.tier_of(before), tiers.tier_of(account)
@@ -277,7 +278,3 @@ class Billing:
         """Return the latest calls with their charges, newest first."""
         read = partial(self._ledger.events, account_id, limit=limit)
         return await to_thread.run_sync(read)
-
-    async def _early_paid_p(self, account_id: str, period: str) -> int:
-        state = await to_thread.run_sync(self._ledger.period, account_id, period)
-        return state.early_paid_p

@@ -25,6 +25,7 @@ __all__ = [
     "LedgerWriter",
     "LimitStore",
     "Outcome",
+    "PaymentReport",
     "PostReport",
     "PriceStore",
     "SettleResult",
@@ -250,6 +251,20 @@ class PostReport(msgspec.Struct, frozen=True):
     unowned: tuple[str, ...] = ()
 
 
+class PaymentReport(msgspec.Struct, frozen=True):
+    """What recording a payment changed.
+
+    Attributes:
+        account: As it is now.
+        new: Whether the payment was not known yet.
+        freed_p: What an early payment freed of the period's usage limit.
+    """
+
+    account: Account
+    new: bool
+    freed_p: int = 0
+
+
 class LedgerWriter(Protocol):
     """Posts to the ledger. What is posted is never edited."""
 
@@ -260,11 +275,8 @@ class LedgerWriter(Protocol):
         """
         ...
 
-    def record_payment(self, payment: Payment) -> tuple[Account, bool]:
+    def record_payment(self, payment: Payment) -> PaymentReport:
         """Record a payment and all it changes in one transaction.
-
-        Returns:
-            The account as it is now, and whether the payment was new.
 
         Raises:
             AccountNotFoundError: There is no such account.

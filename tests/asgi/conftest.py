@@ -1,7 +1,7 @@
 """A whole metered app in memory: preset friendli, fake model, fake clock."""
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,7 +15,7 @@ import pytest
 from metering import Metering
 from metering.backends.ledger_memory import MemoryLedger
 from metering.billing import usage_limit_demand
-from metering.config import plan_from_preset
+from metering.config import Plan, plan_from_preset
 from metering.money import PICO
 from metering.testing.clock import ManualClock
 from metering.testing.model import FakeModel
@@ -32,7 +32,7 @@ class Service:
     """A metered app, and what a test looks at."""
 
     meter: Metering
-    ledger: MemoryLedger
+    ledger: Any
     clock: ManualClock
     model: Any
     client: httpx.AsyncClient
@@ -77,21 +77,32 @@ class Service:
         assert self.meter._shipper.flush(10.0)
 
 
-Open = Callable[..., Any]
+class Opener:
+    """Runs services in one data home. Called with an app and fields of the plan."""
 
+    def __init__(self, data: Path) -> None:
+        self._data = data
 
-@pytest.fixture
-def open_service(tmp_path: Path) -> Open:
-    """Return a context manager that runs a service around an app."""
+    def plan(self, **fields: Any) -> Plan:
+        """Return the preset with other fields."""
+        base = plan_from_preset("friendli")
+        own = {name: getattr(base, name) for name in base.__dataclass_fields__}
+        return Plan(**(own | {"data": str(self._data)} | fields))
 
     @asynccontextmanager
-    async def run(app: Any = None, **plan: Any) -> AsyncIterator[Service]:
+    async def __call__(
+        self,
+        app: Any = None,
+        *,
+        ledger: Any = None,
+        identify: Any = None,
+        **fields: Any,
+    ) -> AsyncIterator[Service]:
+        """Run a service around an app."""
         clock = ManualClock()
-        base = plan_from_preset("friendli")
-        fields = {name: getattr(base, name) for name in base.__dataclass_fields__}
-        wanted = type(base)(**(fields | {"data": str(tmp_path)} | plan))
-        ledger = MemoryLedger(wanted.tiers)
-        meter = Metering(wanted, clock=clock, ledger=ledger)
+        plan = self.plan(**fields)
+        ledger = ledger or MemoryLedger(plan.tiers)
+        meter = Metering(plan, clock=clock, ledger=ledger, identify=identify)
         model = app or FakeModel()
         transport = httpx.ASGITransport(meter.wrap(model))
         async with httpx.AsyncClient(
@@ -102,7 +113,11 @@ def open_service(tmp_path: Path) -> Open:
             finally:
                 await meter.stop()
 
-    return run
+
+@pytest.fixture
+def open_service(tmp_path: Path) -> Opener:
+    """Return what runs services, each a context manager."""
+    return Opener(tmp_path)
 
 
 class HandWritten:

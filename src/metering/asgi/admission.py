@@ -13,6 +13,8 @@ from metering.stores import Outcome
 
 __all__ = ["StaleAccountError", "admit", "hold_id_of", "release"]
 
+_HELD_RETRY_NS_MAX = 30 * NS_PER_S
+
 
 class StaleAccountError(Exception):
     """The account has changed since it was resolved; nothing was taken or sent."""
@@ -30,7 +32,7 @@ async def admit(call: Call, parts: Parts) -> Refusal | None:
     """Have all demands of the call granted, or return why they are not.
 
     Raises:
-        StaleAccountError: The account changed; resolve it again.
+        StaleAccountError: The account changed; resolve it again, but once only.
     """
     if parts.limiter is None or not call.demands:
         return None
@@ -43,15 +45,15 @@ async def admit(call: Call, parts: Parts) -> Refusal | None:
     call.verdicts = outcome.verdicts
     if outcome.status == "admitted":
         return None
-    if outcome.status == "stale":
+    if outcome.status == "refused":
+        return _explain(call, outcome, parts)
+    if outcome.status == "stale" and not call.started_over:
         raise StaleAccountError
-    if outcome.status == "unseeded":
-        return Refusal(
-            "storage_unavailable",
-            "The limits of this account could not be read. Try again.",
-            retry_after_ns=NS_PER_S,
-        )
-    return _explain(call, outcome, parts)
+    return Refusal(
+        "storage_unavailable",
+        "The account or its limits change faster than they can be read. Try again.",
+        retry_after_ns=NS_PER_S,
+    )
 
 
 async def release(call: Call, parts: Parts) -> None:
@@ -101,7 +103,8 @@ def _money(
     needed, left = format_usd(demand.cost), format_usd(verdict.remaining)
     limit_p = demand.quota.amount
     if verdict.reason == "held":
-        wait_ns = verdict.retry_after_ns if verdict.retry_after_ns > 0 else NS_PER_S
+        # Nobody knows when they end; until a lease is over, at the latest, all do.
+        wait_ns = min(max(verdict.retry_after_ns, NS_PER_S), _HELD_RETRY_NS_MAX)
         return Refusal(
             "budget_in_flight",
             f"This call may cost ${needed}; ${left} is free while other calls of the"

@@ -43,6 +43,7 @@ class Call:
         "now_ns",
         "period",
         "quote",
+        "started_over",
         "take_out_usage",
         "verdicts",
     )
@@ -63,11 +64,13 @@ class Call:
         self.changes: dict[str, bytes] = {}
         self.take_out_usage = False
         self.metered = False
+        self.started_over = False
         self.verdicts: tuple[Verdict, ...] = ()
         self.event: UsageEvent | None = None
 
     def start_over(self) -> None:
         """Forget all plans, as the account they were made for has changed."""
+        self.started_over = True
         self.caller = self.clamp = self.quote = self.period = None
         self.hold_p = 0
         self.demands = []

@@ -1,6 +1,7 @@
 """What every piece is: a layer that plans, and hands the call on or refuses it."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +17,8 @@ __all__ = ["Piece", "pieces_inside"]
 
 ORDER = ("tier", "clamp", "billing", "limiter", "meter")
 """The pieces from the outermost to the innermost."""
+
+Plan = Callable[[Call, Scope, Receive], Awaitable[Refusal | None]]
 
 
 class Piece(ABC):
@@ -47,6 +50,12 @@ class Piece(ABC):
         self.app: ASGIApp = app if inside else Exchange(app, parts)
         # Where no piece has anything to do, the app is one step away, not six.
         self.bare: ASGIApp = getattr(self.app, "bare", self.app)
+        # Pieces that lie right in one another plan in one loop, then hand on once.
+        self.plans: tuple[Plan, ...] = (self.plan,)
+        self.inmost = self.app
+        if isinstance(app, Piece):
+            self.plans += app.plans
+            self.inmost = app.inmost
 
     @abstractmethod
     async def plan(self, call: Call, scope: Scope, receive: Receive) -> Refusal | None:
@@ -61,14 +70,18 @@ class Piece(ABC):
         if call is None:
             await self.bare(scope, receive, send)
             return
+        refusal: Refusal | None = None
         try:
-            refusal = await self.plan(call, scope, receive)
+            for plan in self.plans:
+                refusal = await plan(call, scope, receive)
+                if refusal is not None:
+                    break
         except ClientLeftError:
             return
         except StorageError as error:
             refusal = Refusal("storage_unavailable", str(error), retry_after_ns=10**9)
         if refusal is None:
-            await self.app(scope, receive, send)
+            await self.inmost(scope, receive, send)
             return
         log_refusal(call, refusal)
         await send_refusal(call, refusal, send)

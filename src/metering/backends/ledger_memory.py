@@ -45,6 +45,7 @@ from metering.stores import (
     AccountChange,
     ChargedEvent,
     KeyRecord,
+    PaymentReport,
     PostReport,
     UsageTotal,
 )
@@ -188,13 +189,13 @@ class MemoryLedger:
             standing = {id_: self._standing(id_) for id_ in firsts}
             return posted(events, new, self._accounts, standing)
 
-    def record_payment(self, payment: Payment) -> tuple[Account, bool]:
+    def record_payment(self, payment: Payment) -> PaymentReport:
         """Record a payment; see `LedgerWriter.record_payment`."""
         with self._lock:
             known = self._payments.get(payment.reference)
             if known is not None:
                 refuse_other_payment(known, payment)
-                return self._accounts[payment.account_id], False
+                return PaymentReport(self._accounts[payment.account_id], new=False)
             account = self._get(payment.account_id)
             period_key = (account.id, period_at(payment.at_ns).key)
             period = self._period(*period_key)
@@ -207,7 +208,8 @@ class MemoryLedger:
                 self._periods[period_key] = effect.period
             self._payments[payment.reference] = payment
             self._accounts[account.id] = effect.account
-            return effect.account, True
+            freed_p = effect.period.early_paid_p - period.early_paid_p
+            return PaymentReport(effect.account, new=True, freed_p=freed_p)
 
     def grant_credit(self, grant: CreditGrant) -> tuple[Account, bool]:
         """Grant credit; see `LedgerWriter.grant_credit`."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Lock
 
 from sqlalchemy import Connection, Engine
@@ -22,6 +23,7 @@ from metering.stores import (
     AccountChange,
     ChargedEvent,
     KeyRecord,
+    PaymentReport,
     PostReport,
     UsageTotal,
 )
@@ -47,7 +49,7 @@ class SqlLedger:
     """
 
     def __init__(
-        self, url_or_path: str, *, tiers: TierBook, busy_timeout_ms: int = 5_000
+        self, url_or_path: str | Path, *, tiers: TierBook, busy_timeout_ms: int = 5_000
     ) -> None:
         self._path = path_of(url_or_path)
         self._tiers = tiers
@@ -118,7 +120,7 @@ class SqlLedger:
         with self._writing() as connection:
             return posting.post(connection, events)
 
-    def record_payment(self, payment: Payment) -> tuple[Account, bool]:
+    def record_payment(self, payment: Payment) -> PaymentReport:
         """Record a payment; see `LedgerWriter.record_payment`."""
         with self._writing() as connection:
             return money.record_payment(connection, payment, self._tiers)

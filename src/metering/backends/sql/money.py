@@ -15,18 +15,20 @@ from metering.backends.sql import identity, reading, schema
 from metering.backends.sql.rows import grant_of, payment_of
 from metering.backends.sql.sqlite import insert
 from metering.ledger import CreditGrant, Payment, PeriodState, period_at, revised
+from metering.stores import PaymentReport
 
 __all__ = ["grant_credit", "record_payment"]
 
 
 def record_payment(
     connection: Connection, payment: Payment, tiers: TierBook
-) -> tuple[Account, bool]:
+) -> PaymentReport:
     """Record a payment and all it changes, once for each reference."""
     known = _payment(connection, payment.reference)
     if known is not None:
         refuse_other_payment(known, payment)
-        return identity.get(connection, payment.account_id), False
+        account = identity.get(connection, payment.account_id)
+        return PaymentReport(account, new=False)
     account = identity.get(connection, payment.account_id, to_write=True)
     key = period_at(payment.at_ns).key
     before = reading.period(connection, account.id, key)
@@ -39,7 +41,8 @@ def record_payment(
         _set_period(connection, account.id, key, effect.period)
     connection.execute(insert(schema.payments).values(asdict(payment)))
     identity.replace(connection, effect.account, tiers)
-    return effect.account, True
+    freed_p = effect.period.early_paid_p - before.early_paid_p
+    return PaymentReport(effect.account, new=True, freed_p=freed_p)
 
 
 def grant_credit(

@@ -30,13 +30,13 @@ _SCHEME = "sqlite:///"
 _WAL = "PRAGMA journal_mode = WAL"
 
 
-def path_of(url_or_path: str) -> Path:
+def path_of(url_or_path: str | Path) -> Path:
     """Return the file that a URL such as `sqlite:///ledger.db`, or a path, names.
 
     Raises:
         ConfigurationError: It names another database, or one in memory.
     """
-    path = url_or_path.removeprefix(_SCHEME)
+    path = str(url_or_path).removeprefix(_SCHEME)
     if not path or "://" in path or ":memory:" in path or path.startswith("sqlite:"):
         raise ConfigurationError(
             f"{url_or_path!r} is not a file for the ledger. Write a path or"

@@ -7,7 +7,7 @@ from metering.clock import NS_PER_S
 from metering.errors import AccountNotFoundError, ConfigurationError, LedgerError
 from metering.ledger import Charge, CreditState, Draw, PeriodState
 from metering.money import AMOUNT_MAX_P, PICO
-from metering.stores import Ledger
+from metering.stores import Ledger, PaymentReport
 from metering.testing.contracts.samples import (
     PLAN,
     at,
@@ -188,11 +188,11 @@ class FundingContract:
         open_account(ledger)
         ledger.post([used("e1", 4_850 * _CENT_P)])
 
-        early, _ = ledger.record_payment(paid(4_850 * _CENT_P, "early_payment"))
+        early = ledger.record_payment(paid(4_850 * _CENT_P, "early_payment")).account
         period = ledger.period("acme", "2026-01")
-        bought, _ = ledger.record_payment(
+        bought = ledger.record_payment(
             paid(150 * _CENT_P, "credit_purchase", reference="pi_2")
-        )
+        ).account
 
         assert PeriodState(4_850 * _CENT_P, 4_850 * _CENT_P, epoch=1) == period
         assert early.lifetime_paid_p == 4_850 * _CENT_P
@@ -207,10 +207,11 @@ class FundingContract:
         open_account(ledger)
         ledger.post([used("e1", 3)])
 
-        ledger.record_payment(paid(10, "early_payment"))
+        first = ledger.record_payment(paid(10, "early_payment"))
         ledger.post([used("e2", 4)])
-        ledger.record_payment(paid(5, "early_payment", reference="pi_2"))
+        second = ledger.record_payment(paid(5, "early_payment", reference="pi_2"))
 
+        assert (3, 4) == (first.freed_p, second.freed_p)
         assert PeriodState(7, 7, epoch=2) == ledger.period("acme", "2026-01")
         assert _consumed_p(ledger) == {"payment:pi_1": 4, "payment:pi_2": 0}
         assert [grant.amount_p for grant in ledger.grants("acme")] == [7, 1]
@@ -219,9 +220,10 @@ class FundingContract:
         """It pays for what was used; the tier rises with it."""
         open_account(ledger)
 
-        account, new = ledger.record_payment(paid(50 * PICO, "invoice"))
+        report = ledger.record_payment(paid(50 * PICO, "invoice"))
 
-        assert (PLAN.tier_of(account).level, new) == (2, True)
+        assert PLAN.tier_of(report.account).level == 2
+        assert PaymentReport(report.account, new=True, freed_p=0) == report
         assert ledger.grants("acme") == []
         assert PeriodState() == ledger.period("acme", "2026-01")
 
@@ -230,12 +232,12 @@ class FundingContract:
         open_account(ledger)
         ledger.post([used("e1", 5)])
         payment = paid(5, "early_payment")
-        account, _ = ledger.record_payment(payment)
+        account = ledger.record_payment(payment).account
         ledger.post([used("e2", 5)])
 
         replay = ledger.record_payment(replace(payment, at_ns=_NOW_NS + 1))
 
-        assert (account, False) == replay
+        assert PaymentReport(account, new=False) == replay
         assert account == ledger.get("acme")
         assert PeriodState(10, 5, epoch=1) == ledger.period("acme", "2026-01")
 
@@ -243,7 +245,7 @@ class FundingContract:
         """Another account, kind or amount under it is an error and changes nothing."""
         open_account(ledger)
         other = open_account(ledger, "other")
-        account, _ = ledger.record_payment(paid(5, "credit_purchase"))
+        account = ledger.record_payment(paid(5, "credit_purchase")).account
 
         for contradiction in (
             paid(6, "credit_purchase"),
@@ -259,7 +261,7 @@ class FundingContract:
     def test_refuses_a_payment_that_cannot_be(self, ledger: Ledger) -> None:
         """Nothing, no reference, too much by itself or in sum, or nobody's."""
         open_account(ledger)
-        account, _ = ledger.record_payment(paid(AMOUNT_MAX_P, "invoice"))
+        account = ledger.record_payment(paid(AMOUNT_MAX_P, "invoice")).account
 
         for payment in (
             paid(0, "invoice", reference="pi_2"),
