@@ -46,7 +46,7 @@ def shipped(tmp_path_factory):
     """Admit and close the calls, and ship them; once for both tests."""
     home = tmp_path_factory.mktemp("home")
     plan = plan_from_preset("friendli")
-    ledger = SqlLedger(home / "ledger.db", tiers=plan.tiers)
+    ledger = SqlLedger(str(home / "ledger.db"), tiers=plan.tiers)
     ledger.create(Account(id="acme", created_ns=NOW_NS, payment_method=True), None)
     journal = Journal(home, clock=lambda: NOW_NS)
     price = plan.prices.model(LLAMA).at(NOW_NS)
