@@ -5,10 +5,11 @@ from starlette.types import Receive, Scope
 from metering.asgi.body import read_call
 from metering.asgi.context import Call
 from metering.asgi.piece import Piece
-from metering.asgi.refusal import Refusal
+from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
 from metering.billing import Biller
 from metering.errors import ConfigurationError
 from metering.ledger import period_at
+from metering.money import AMOUNT_MAX_P, format_usd
 
 __all__ = ["BillingMiddleware"]
 
@@ -43,8 +44,9 @@ class BillingMiddleware(Piece):
         if facts is None or (quote.price is None and self.parts.unpriced_refused):
             return Refusal(
                 "model_not_priced",
-                f"The model {name!r} has no price now, and nothing is served unpriced."
-                " Name a model of the price list, or let the operator add its price.",
+                f"The model {name[:NAME_SHOWN_MAX]!r} has no price now, and nothing is"
+                " served unpriced. Name a model of the price list, or let the operator"
+                " add its price.",
             )
         call.quote = quote
         call.period = period_at(call.now_ns)
@@ -59,6 +61,12 @@ class BillingMiddleware(Piece):
                 f"The input names content by reference, and model {name!r} has no"
                 " context_tokens_max that would bound its cost. Send the content"
                 " itself, or let the operator configure the context length.",
+            )
+        if hold_p > AMOUNT_MAX_P:
+            return Refusal(
+                "request_exceeds_limit",
+                f"This call alone may cost ${format_usd(hold_p)}, more than any account"
+                f" may: ${format_usd(AMOUNT_MAX_P)}. Ask for less output.",
             )
         call.hold_p = hold_p
         if caller is not None and hold_p:

@@ -1,16 +1,19 @@
 """Reading a request body once, within a bound, and handing it on."""
 
+from collections.abc import Iterable
+
 import msgspec
 from starlette.types import Message, Receive, Scope
 
 from metering.asgi.context import Call
-from metering.asgi.headers import find_header
 from metering.asgi.refusal import Refusal
 from metering.dialects.dialect import Members
 
 __all__ = ["ClientLeftError", "Replay", "read_call", "rewritten"]
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
+_CODINGS = frozenset({b"content-encoding", b"x-body-compressed"})  # HTTP's, SGLang's
+_LENGTH_DIGITS_MAX = 18
 
 
 class ClientLeftError(Exception):
@@ -31,16 +34,14 @@ async def read_call(
     """
     if call.body is not None:
         return None
-    headers = scope.get("headers", ())
-    coding = find_header(headers, b"content-encoding")
-    if coding not in {b"", b"identity"}:
+    length, coding = _declared(scope.get("headers", ()))
+    if coding:
         return Refusal(
             "unsupported_content_encoding",
-            f"Content-Encoding {coding.decode('latin-1')!r} is not read here."
+            f"A body encoded as {coding.decode('latin-1')!r} is not read here."
             " Send the JSON body as it is.",
         )
-    declared = find_header(headers, b"content-length")
-    if declared.isdigit() and int(declared) > body_bytes_max:
+    if length > body_bytes_max:
         return _too_large(body_bytes_max)
     body = await _read(receive, body_bytes_max)
     if body is None:
@@ -48,6 +49,19 @@ async def read_call(
     call.body = body
     # The content type is not asked: apps decode JSON whatever it says.
     return _read_facts(call, body) if body else None
+
+
+def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bytes]:
+    """Return the length and the coding of the body; 0 and b"" where none is told."""
+    length, coding = 0, b""
+    for key, value in headers:
+        name = key.lower()
+        if name == b"content-length" and value.isdigit():
+            # Only compared: its first digits are enough, and more than int() takes.
+            length = int(value[:_LENGTH_DIGITS_MAX])
+        elif name in _CODINGS and value.lower() not in {b"", b"identity"}:
+            coding = value
+    return length, coding
 
 
 def _read_facts(call: Call, body: bytes) -> Refusal | None:

@@ -8,7 +8,10 @@ from starlette.types import Send
 from metering.asgi.context import Call
 from metering.clock import NS_PER_MS, NS_PER_S
 
-__all__ = ["Refusal", "log_refusal", "retry_headers", "send_refusal"]
+__all__ = ["NAME_SHOWN_MAX", "Refusal", "log_refusal", "retry_headers", "send_refusal"]
+
+NAME_SHOWN_MAX = 200
+"""Letters of a name that a client made up, as answers and logs repeat it."""
 
 RETRY_AFTER_MAX_NS = 60 * NS_PER_S
 """Above it some SDKs hammer and some sleep for minutes: they are told not to retry."""
@@ -77,7 +80,7 @@ def log_refusal(call: Call, refusal: Refusal) -> None:
         "call_refused",
         call=call.id,
         account=call.account[0] if call.account else None,
-        model=call.facts.model if call.facts else None,
+        model=call.facts.model[:NAME_SHOWN_MAX] if call.facts else None,
         code=refusal.code,
         quota=refusal.quota or None,
     )
