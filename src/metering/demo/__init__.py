@@ -1,0 +1,1 @@
+"""A small model server with everything around it: `python -m metering.demo`."""
