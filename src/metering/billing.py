@@ -1,12 +1,13 @@
 """What a call may cost, which budget it draws on, and what it did cost."""
 
 from dataclasses import dataclass
+from functools import lru_cache
 
-from metering.accounts import ModelClass
+from metering.accounts import ModelClass, TokenPrices
 from metering.facts import RequestFacts
 from metering.journal import Journal
 from metering.ledger import Period, period_at
-from metering.pricing import PriceBook, PricedModel, PriceVersion, Rate
+from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate
 from metering.quota import BudgetQuota, Demand
 from metering.stores import LedgerReader
 from metering.tiers import Resolved
@@ -60,12 +61,7 @@ class Biller:
             return Quote(None, None)
         agreed = None if caller is None else caller.prices.get(model.name)
         if agreed is not None:
-            rates = {
-                "input_tokens": Rate(agreed.input_p),
-                "output_tokens": Rate(agreed.output_p),
-            }
-            price = PriceVersion(model=model.name, kind="token", rates=rates)  # type: ignore[arg-type]
-            return Quote(model, price)
+            return Quote(model, _agreed_price(model.name, agreed))
         return Quote(model, model.at(now_ns))
 
     def worst_case_p(
@@ -133,6 +129,15 @@ def usage_limit_demand(
     """Return the demand on an account's limit of one period."""
     key = f"{{{account_id}}}:spend:{period}"
     return Demand(key, BudgetQuota(limit_p, ledgered=True), cost_p, None, "spend")
+
+
+@lru_cache(maxsize=1024)
+def _agreed_price(model: str, agreed: TokenPrices) -> PriceVersion:
+    rates: dict[Leaf, Rate] = {
+        "input_tokens": Rate(agreed.input_p),
+        "output_tokens": Rate(agreed.output_p),
+    }
+    return PriceVersion(model=model, kind="token", rates=rates)
 
 
 def _parts(key: str) -> tuple[str, str, str]:

@@ -86,6 +86,7 @@ class PriceVersion:
     rates: Mapping[Leaf, Rate] = field(default_factory=dict)
     id: str = field(init=False)
     _leaves: tuple[tuple[Leaf, int], ...] = field(init=False, repr=False, compare=False)
+    _dearest: tuple[int, int, int] = field(init=False, repr=False, compare=False)
     _scale: int = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +106,7 @@ class PriceVersion:
         object.__setattr__(self, "rates", rates)
         object.__setattr__(self, "id", sha256(text.encode()).hexdigest()[:16])
         object.__setattr__(self, "_leaves", leaves)
+        object.__setattr__(self, "_dearest", _dearest(dict(leaves)))
         object.__setattr__(self, "_scale", scale)
 
     def _check(self, rates: Mapping[Leaf, Rate]) -> None:
@@ -138,21 +140,21 @@ class PriceVersion:
         self, *, input_tokens: int, output_tokens: int, compute_ms: int
     ) -> int:
         """Return the most that a call within these bounds can cost."""
-        rate = dict(self._leaves)
-        dearest_input = max(
-            rate.get("input_tokens", 0),
-            rate.get("cache_read_tokens", 0),
-            rate.get("cache_write_tokens", 0),
-        )
-        dearest_output = max(
-            rate.get("output_tokens", 0), rate.get("reasoning_tokens", 0)
-        )
+        dearest_input, dearest_output, time = self._dearest
         total = (
             input_tokens * dearest_input
             + output_tokens * dearest_output
-            + compute_ms * rate.get("compute_ms", 0)
+            + compute_ms * time
         )
         return -(-total // self._scale)
+
+
+def _dearest(price: Mapping[Leaf, int]) -> tuple[int, int, int]:
+    """Return the highest price of one unit of input, of output, and of time."""
+    read = max(price.get("input_tokens", 0), price.get("cache_read_tokens", 0))
+    written = max(price.get("output_tokens", 0), price.get("reasoning_tokens", 0))
+    read = max(read, price.get("cache_write_tokens", 0))
+    return read, written, price.get("compute_ms", 0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -136,11 +136,15 @@ class TierResolver:
             StorageError: The ledger is down and nothing is remembered.
         """
         key_hash = hash_key(secret, self._pepper)
+        name = f"key:{key_hash}"
+        known = self._known.get(name)
+        if known is not None and not fresh and self._clock() < known.good_until_ns:
+            return known
 
         async def load() -> Resolved | None:
             return await self._load_key(key_hash, fresh=fresh)
 
-        return await self._through_memory(f"key:{key_hash}", load, fresh=fresh)
+        return await self._through_memory(name, load, fresh=fresh)
 
     async def by_account(
         self, account_id: str, *, fresh: bool = False

@@ -88,7 +88,10 @@ class Watch:
         """Pass a message of the app on, read for usage."""
         kind = message["type"]
         if kind == "http.response.body":
-            await self._on_body(message)
+            if self._reader is None:
+                await self._on_body(message)
+            else:
+                await self._on_chunk(self._reader, message)
         elif kind == "http.response.start":
             await self._on_start(message)
         elif kind == "http.response.pathsend":
@@ -140,9 +143,6 @@ class Watch:
     async def _on_body(self, message: Message) -> None:
         chunk = message.get("body", b"")
         more = message.get("more_body", False)
-        if self._reader is not None:
-            await self._on_stream(self._reader, message, bytes(chunk), more=more)
-            return
         if self._plain is not None:
             self._plain_bytes += len(chunk)
             if self._plain_bytes > HELD_BYTES_MAX:
@@ -157,9 +157,9 @@ class Watch:
             return
         await self._finish(message)
 
-    async def _on_stream(
-        self, reader: StreamReader, message: Message, chunk: bytes, *, more: bool
-    ) -> None:
+    async def _on_chunk(self, reader: StreamReader, message: Message) -> None:
+        chunk = bytes(message.get("body", b""))
+        more = message.get("more_body", False)
         out = reader.feed(chunk)
         if not more:
             out += reader.finish()
@@ -170,7 +170,11 @@ class Watch:
                 return
             message = {**message, "body": out}
         await self._forward(message)
-        if self._call.event is None:
+        self._chunks += 1
+        if self._call.event is None and (
+            self._chunks >= CHECKPOINT_CHUNKS
+            or self._parts.clock() >= self._journal_due_ns
+        ):
             self._checkpoint(reader)
 
     async def _finish(self, message: Message) -> None:
@@ -225,16 +229,12 @@ class Watch:
 
     def _checkpoint(self, reader: StreamReader) -> None:
         journal = self._parts.journal
-        if journal is None:
-            return
-        self._chunks += 1
         now_ns = self._parts.clock()
-        if self._chunks < CHECKPOINT_CHUNKS and now_ns < self._journal_due_ns:
-            return
         self._chunks = 0
         self._journal_due_ns = now_ns + CHECKPOINT_NS
-        event = running_event(self._call, reader.report(), self._measured_ms(now_ns))
-        journal.checkpoint(event)
+        if journal is not None:
+            measured_ms = self._measured_ms(now_ns)
+            journal.checkpoint(running_event(self._call, reader.report(), measured_ms))
 
     def end(self, ending: Ending) -> None:
         """End the call: its event is made and written. Again, it does nothing."""

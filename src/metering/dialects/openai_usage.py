@@ -170,6 +170,12 @@ def _count(figures: Mapping[str, object], name: str) -> int | None:
 
 def _compute_ms(answer: Answer, figures: Mapping[str, object]) -> tuple[int, str]:
     """Return the model's execution in whole ms, rounded half up, and who told it."""
+    if (
+        "prompt_time" not in figures
+        and answer.metrics == NULL
+        and answer.time_info == NULL
+    ):
+        return 0, ""  # most servers tell no time
     metrics, time_info = _decoded(answer.metrics), _decoded(answer.time_info)
     told: dict[str, int] = {}
     if isinstance(metrics, dict):  # vLLM: the first token's time includes the queue
