@@ -1,15 +1,19 @@
 """The billing piece: the price of a call is frozen, and its worst case demanded."""
 
-from starlette.types import Receive, Scope
+from starlette.types import ASGIApp, Receive, Scope
 
 from metering.asgi.body import read_call
 from metering.asgi.context import Call
+from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
-from metering.billing import Biller
+from metering.billing import Quote
+from metering.clamp import ClampPlan
 from metering.errors import ConfigurationError
+from metering.facts import RequestFacts
 from metering.ledger import period_at
 from metering.money import AMOUNT_MAX_P, format_usd
+from metering.tiers import Resolved
 
 __all__ = ["BillingMiddleware"]
 
@@ -18,27 +22,36 @@ class BillingMiddleware(Piece):
     """Prices each call, and demands room for the most it can cost.
 
     Alone it admits and records by itself. Needs `parts.biller` and `parts.limiter`,
-    and an account on the call: put TierMiddleware outside it.
+    and an account on the call: put TierMiddleware outside it. Without a clamp it takes
+    the bound that the request names, or the model's context length; without a meter
+    a stream that does not tell its usage is estimated.
     """
 
     name = "billing"
 
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        super().__init__(app, parts)
+        if parts.biller is None or parts.limiter is None:
+            raise ConfigurationError(
+                "BillingMiddleware needs a biller and a limiter:"
+                " Parts(biller=Biller(...), limiter=Limiter(store, ...))."
+            )
+        self._biller = parts.biller
+
     async def plan(self, call: Call, scope: Scope, receive: Receive) -> Refusal | None:
         """Freeze price and period, and demand the worst case."""
-        biller = self.parts.biller
-        if biller is None or self.parts.limiter is None or call.caller is None:
+        if call.caller is None:
             raise ConfigurationError(
-                "BillingMiddleware found no biller, no limiter or no account on the"
-                " call. Give its Parts a biller and a limiter, and put TierMiddleware"
-                " outside it; Metering.wrap does both."
+                "BillingMiddleware found no account on the call. Put TierMiddleware"
+                " outside it; Metering.wrap does."
             )
         refusal = await read_call(call, scope, receive, self.parts.body_bytes_max)
         if refusal is not None or call.members is None:
             return refusal
-        return self._price(call, biller)
+        return self._price(call, call.caller)
 
-    def _price(self, call: Call, biller: Biller) -> Refusal | None:
-        facts, caller = call.facts, call.caller
+    def _price(self, call: Call, caller: Resolved) -> Refusal | None:
+        facts, biller = call.facts, self._biller
         name = "" if facts is None else facts.model
         quote = biller.quote(name, caller, call.now_ns)
         if facts is None or (quote.price is None and self.parts.unpriced_refused):
@@ -51,9 +64,14 @@ class BillingMiddleware(Piece):
         call.quote = quote
         call.period = period_at(call.now_ns)
         call.metered = True
-        cap = 0 if call.clamp is None else call.clamp.output_tokens_max
-        if call.clamp is None and facts.generates and quote.model is not None:
-            cap = quote.model.context_tokens_max or 0
+        cap = _output_tokens_max(call.clamp, facts, quote)
+        if cap is None:
+            return Refusal(
+                "output_not_bounded",
+                f"Nothing bounds what model {name!r} may write. Name max_tokens, or let"
+                " the operator configure context_tokens_max or put ClampMiddleware"
+                " outside BillingMiddleware.",
+            )
         hold_p = biller.worst_case_p(quote, facts, cap)
         if hold_p is None:
             return Refusal(
@@ -69,8 +87,22 @@ class BillingMiddleware(Piece):
                 f" may: ${format_usd(AMOUNT_MAX_P)}. Ask for less output.",
             )
         call.hold_p = hold_p
-        if caller is not None and hold_p:
-            demand = biller.demand(caller, call.period, hold_p)
-            if demand is not None:
-                call.demands.append(demand)
+        demand = biller.demand(caller, call.period, hold_p) if hold_p else None
+        if demand is not None:
+            call.demands.append(demand)
         return None
+
+
+def _output_tokens_max(
+    clamp: ClampPlan | None, facts: RequestFacts, quote: Quote
+) -> int | None:
+    """Return the most tokens one output may have; None where nothing bounds them."""
+    if clamp is not None:
+        return clamp.output_tokens_max
+    if not facts.generates or quote.price is None or quote.price.kind != "token":
+        return 0
+    context = None if quote.model is None else quote.model.context_tokens_max
+    named = [b.tokens for b in facts.output_bounds if b.tokens is not None]
+    if not named or len(named) < len(facts.output_bounds):
+        return context
+    return max(named) if context is None else min(max(named), context)

@@ -30,7 +30,7 @@ class Parts:
         resolver: Finds the account; needed by the tier piece.
         limiter: Admits; needed by limiter and billing.
         biller: Prices; needed by billing.
-        journal: Where the meter records; None: usage is only told to `on_end`.
+        journal: Where calls are recorded; None: the event is on the Call alone.
         tiers: Names the next tier in refusals.
         identify: Who calls, for apps that know it themselves; None: by API key.
         anonymous: Account of callers without a key; None: refused.

@@ -20,6 +20,7 @@ STATUS_BY_CODE = {
     "invalid_json": 400,
     "request_exceeds_limit": 400,
     "input_not_bounded": 400,
+    "output_not_bounded": 400,
     "invalid_api_key": 401,
     "insufficient_quota": 402,
     "usage_limit_reached": 402,

@@ -1,14 +1,15 @@
 """The tier piece: who calls, and what their tier allows."""
 
-from starlette.types import Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import StaleAccountError
 from metering.asgi.context import Call, call_of
 from metering.asgi.headers import find_header
+from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal, send_refusal
 from metering.errors import ConfigurationError
-from metering.tiers import Resolved, TierResolver
+from metering.tiers import Resolved
 
 __all__ = ["TierMiddleware"]
 
@@ -24,6 +25,14 @@ class TierMiddleware(Piece):
     """
 
     name = "tier"
+
+    def __init__(self, app: ASGIApp, parts: Parts) -> None:
+        super().__init__(app, parts)
+        if parts.resolver is None:
+            raise ConfigurationError(
+                "TierMiddleware needs a resolver: Parts(resolver=TierResolver(...))."
+            )
+        self._resolver = parts.resolver
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Resolve and hand on; once more if the account changed meanwhile."""
@@ -49,12 +58,7 @@ class TierMiddleware(Piece):
     async def _resolve(
         self, call: Call, scope: Scope, *, fresh: bool
     ) -> Refusal | None:
-        resolver = self.parts.resolver
-        if resolver is None:
-            raise ConfigurationError(
-                "TierMiddleware needs a resolver: Parts(resolver=TierResolver(...))."
-            )
-        caller = await self._caller(resolver, scope, fresh=fresh)
+        caller = await self._caller(scope, fresh=fresh)
         if isinstance(caller, Refusal):
             return caller
         if caller.account.suspended:
@@ -65,15 +69,13 @@ class TierMiddleware(Piece):
         call.caller = caller
         return None
 
-    async def _caller(
-        self, resolver: TierResolver, scope: Scope, *, fresh: bool
-    ) -> Resolved | Refusal:
+    async def _caller(self, scope: Scope, *, fresh: bool) -> Resolved | Refusal:
         if self.parts.identify is not None:
             account_id = await self.parts.identify(scope)
         else:
             secret = _credential(scope)
             if secret:
-                known = await resolver.by_key(secret, fresh=fresh)
+                known = await self._resolver.by_key(secret, fresh=fresh)
                 return _good_key(known)
             account_id = self.parts.anonymous
         if account_id is None:
@@ -81,7 +83,7 @@ class TierMiddleware(Piece):
                 "invalid_api_key",
                 "No API key was sent. Send it as 'Authorization: Bearer KEY'.",
             )
-        found = await resolver.by_account(account_id, fresh=fresh)
+        found = await self._resolver.by_account(account_id, fresh=fresh)
         if found is None:
             return Refusal(
                 "invalid_api_key",
