@@ -5,6 +5,7 @@ import os
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import TypedDict, Unpack
 
 import anyio
 import structlog
@@ -34,12 +35,21 @@ from metering.shipper import ShipFault, Shipper
 from metering.stores import Ledger, Snapshots
 from metering.tiers import TierResolver
 
-__all__ = ["Metering", "MeteringMiddleware"]
+__all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 
 DATA_DEFAULT = ".metering"
 STOP_S = 10.0
 
 _log = structlog.get_logger("metering")
+
+
+class OwnParts(TypedDict, total=False):
+    """What a service may give of its own; each is explained at `Metering`."""
+
+    clock: Clock
+    ledger: Ledger | None
+    snapshots: Snapshots | None
+    identify: Identify | None
 
 
 class Metering:
@@ -125,25 +135,27 @@ class Metering:
         self._lock_fd = -1
 
     @classmethod
-    def from_preset(cls, name: str, **parts: object) -> "Metering":
+    def from_preset(cls, name: str, **own: Unpack[OwnParts]) -> "Metering":
         """Return the metering of a plan that ships with the library."""
         plan = with_environment(plan_from_preset(name), os.environ)
-        return cls(plan, **parts)  # type: ignore[arg-type]
+        return cls(plan, **own)
 
     @classmethod
-    def from_file(cls, path: str | Path, **parts: object) -> "Metering":
+    def from_file(cls, path: str | Path, **own: Unpack[OwnParts]) -> "Metering":
         """Return the metering of a plan in a TOML file.
 
         Raises:
             ConfigurationError: Names the field, its value and what is allowed.
         """
         plan = with_environment(plan_from_file(path), os.environ)
-        return cls(plan, **parts)  # type: ignore[arg-type]
+        return cls(plan, **own)
 
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None) -> "Metering":
+    def from_env(
+        cls, environ: Mapping[str, str] | None = None, **own: Unpack[OwnParts]
+    ) -> "Metering":
         """Return the metering of the plan that METERING_CONFIG names."""
-        return cls(plan_from_env(os.environ if environ is None else environ))
+        return cls(plan_from_env(os.environ if environ is None else environ), **own)
 
     def wrap(self, app: ASGIApp) -> Stack:
         """Return *app* with all five pieces around it.

@@ -99,14 +99,16 @@ class PriceVersion:
             if leaf not in full and parent in full:
                 full[leaf] = full[parent]
         scale = lcm(*(rate.per for rate in full.values()))
-        leaves = tuple((leaf, r.num_p * (scale // r.per)) for leaf, r in full.items())
+        leaves: tuple[tuple[Leaf, int], ...] = tuple(
+            (leaf, r.num_p * (scale // r.per)) for leaf, r in full.items()
+        )
         text = repr(
             (self.model, self.kind, [(k, r.num_p, r.per) for k, r in rates.items()])
         )
         object.__setattr__(self, "rates", rates)
         object.__setattr__(self, "id", sha256(text.encode()).hexdigest()[:16])
         object.__setattr__(self, "_leaves", leaves)
-        object.__setattr__(self, "_dearest", _dearest(dict(leaves)))
+        object.__setattr__(self, "_dearest", _dearest(leaves))
         object.__setattr__(self, "_scale", scale)
 
     def _check(self, rates: Mapping[Leaf, Rate]) -> None:
@@ -149,8 +151,9 @@ class PriceVersion:
         return -(-total // self._scale)
 
 
-def _dearest(price: Mapping[Leaf, int]) -> tuple[int, int, int]:
+def _dearest(leaves: Iterable[tuple[Leaf, int]]) -> tuple[int, int, int]:
     """Return the highest price of one unit of input, of output, and of time."""
+    price = dict(leaves)
     read = max(price.get("input_tokens", 0), price.get("cache_read_tokens", 0))
     written = max(price.get("output_tokens", 0), price.get("reasoning_tokens", 0))
     read = max(read, price.get("cache_write_tokens", 0))

@@ -59,7 +59,7 @@ ledger.post(batch)
 @contextmanager
 def child(script, *arguments):
     """Run a script until it says that it is ready; kill it in the end."""
-    process = subprocess.Popen(  # noqa: S603 - our own interpreter and script
+    process = subprocess.Popen(
         [sys.executable, "-c", script, *map(str, arguments)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

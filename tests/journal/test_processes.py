@@ -43,7 +43,7 @@ def run(tmp_path) -> Iterator[Callable[[str], subprocess.Popen[str]]]:
     running = []
 
     def run(script: str) -> subprocess.Popen[str]:
-        process = subprocess.Popen(  # noqa: S603 - our own script
+        process = subprocess.Popen(
             [sys.executable, "-c", PREAMBLE + script, str(tmp_path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,

@@ -3,6 +3,8 @@
 import subprocess
 import sys
 
+import anyio
+import httpx
 import pytest
 
 from metering import testing
@@ -31,7 +33,7 @@ def test_loading_the_plugin_imports_nothing_else_of_ours():
         "print(*sorted(m for m in sys.modules"
         " if m.startswith(('metering', 'hypothesis', 'sqlalchemy', 'starlette'))))"
     )
-    loaded = subprocess.run(  # noqa: S603 - our own interpreter and script
+    loaded = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True
     )
     assert [
@@ -39,3 +41,25 @@ def test_loading_the_plugin_imports_nothing_else_of_ours():
         "metering.testing",
         "metering.testing.plugin",
     ] == loaded.stdout.split()
+
+
+async def _first_call(meter):
+    await meter.accounts.create("acme")
+    key = await meter.accounts.issue_key("acme")
+    app = httpx.ASGITransport(meter.wrap(testing.FakeModel()))
+    async with httpx.AsyncClient(transport=app, base_url="http://test") as client:
+        return await client.post(
+            "/v1/chat/completions",
+            headers={"authorization": f"Bearer {key}"},
+            json={"model": "zai-org/GLM-4.7", "messages": []},
+        )
+
+
+def test_the_metering_fixture_serves_a_call(metering, metering_clock):
+    """Also in a test that is not asynchronous; it stands at the clock's instant."""
+    answer = anyio.run(_first_call, metering)
+
+    assert 200 == answer.status_code
+    assert "9" == answer.headers["x-ratelimit-remaining-requests"]
+    account = anyio.run(metering.accounts.get, "acme")
+    assert metering_clock() == account.created_ns
