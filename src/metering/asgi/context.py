@@ -43,6 +43,7 @@ class Call:
         "now_ns",
         "period",
         "quote",
+        "running",
         "started_over",
         "take_out_usage",
         "verdicts",
@@ -65,6 +66,7 @@ class Call:
         self.take_out_usage = False
         self.metered = False
         self.started_over = False
+        self.running = False
         self.verdicts: tuple[Verdict, ...] = ()
         self.event: UsageEvent | None = None
 

@@ -42,6 +42,7 @@ class Exchange:
             log_refusal(call, refusal)
             await send_refusal(call, refusal, send)
             return
+        call.running = True
         body = rewritten(call)
         inner: MutableMapping[str, Any] = scope
         if body is not None or call.metered:

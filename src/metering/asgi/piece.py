@@ -67,7 +67,7 @@ class Piece(ABC):
             await self.bare(scope, receive, send)
             return
         call = call_of(scope) or self._begin(scope)
-        if call is None:
+        if call is None or call.running:  # or another stack carries it out already
             await self.bare(scope, receive, send)
             return
         refusal: Refusal | None = None

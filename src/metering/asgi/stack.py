@@ -15,6 +15,14 @@ __all__ = ["Stack"]
 
 Lifecycle = Callable[[], Awaitable[None]]
 
+_ENDS = frozenset(
+    {
+        "lifespan.startup.failed",
+        "lifespan.shutdown.complete",
+        "lifespan.shutdown.failed",
+    }
+)
+
 
 class Stack:
     """All five pieces around an app.
@@ -23,7 +31,8 @@ class Stack:
         app: What to wrap.
         parts: What the pieces share.
         start: Starts the background work; awaited before the app's own start-up.
-        stop: Ends it; awaited after the app's own shutdown, when no call runs.
+        stop: Ends it; awaited after the app's own shutdown, when no call runs, or
+            when the app has failed to start.
     """
 
     def __init__(
@@ -44,12 +53,21 @@ class Stack:
         async def receive_started() -> Message:
             message = await receive()
             if message["type"] == "lifespan.startup":
-                await self._start()
+                await self._start_or_tell(send)
             return message
 
         async def send_stopped(message: Message) -> None:
-            if message["type"] == "lifespan.shutdown.complete":
+            if message["type"] in _ENDS:
                 await self._stop()
             await send(message)
 
         await self.app(scope, receive_started, send_stopped)
+
+    async def _start_or_tell(self, send: Send) -> None:
+        try:
+            await self._start()
+        except Exception as error:
+            # A server that is told nothing takes the app for one without a lifespan,
+            # and serves without having started it.
+            await send({"type": "lifespan.startup.failed", "message": str(error)})
+            raise
