@@ -108,7 +108,7 @@ class Home:
         return events
 
     def totals(self):
-        """Return calls, tokens and dollars as the ledger sums them up."""
+        """Return calls, tokens, and charges by model, by period and by credit."""
         (total,) = self.ledger.totals("acme", "2026-01")
         return (
             total.calls,
@@ -200,7 +200,8 @@ async def test_running_calls_are_charged_once(home):
     assert {(ESTIMATED, 0): 90, (ESTIMATED, 512): 10} == Counter(
         (e.usage.input_tokens, e.usage.output_tokens) for e in events.values()
     )
-    assert (100 * ESTIMATED + 10 * 512) * TOKEN_P == home.totals()[2]
+    charged_p = (100 * ESTIMATED + 10 * 512) * TOKEN_P
+    assert (100, 10 * 512, charged_p, charged_p, charged_p) == home.totals()
 
 
 async def test_calls_are_charged_once_wherever_the_kill_strikes(home):
