@@ -45,8 +45,8 @@ class Home:
         self.data = data
         self.plan = replace(plan_from_preset("friendli"), data=str(data))
         self.ledger = SqlLedger(str(data / "ledger.db"), tiers=self.plan.tiers)
-        # Never started: for accounts alone.
         self.clock = ManualClock()
+        # Never started: for accounts alone.
         self.meter = Metering(self.plan, clock=self.clock, ledger=self.ledger)
         self.key = ""
         self.url = ""
