@@ -5,6 +5,7 @@ ITU-T I.371, 1996): all it keeps is the instant at which the quota is whole agai
 budget quota never refills: all it keeps is what was spent and what is held.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -129,6 +130,8 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
         cost_min: The fewest units worth having, budgets only; None means `cost`. The
             store grants as much as fits in between.
         name: What clients and logs call the quota, such as "requests".
+        shadow: Whether the quota is only tried out: its verdict is told, it takes what
+            it would grant, and it never refuses the call.
     """
 
     key: str
@@ -136,6 +139,7 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
     cost: int = 1
     cost_min: int | None = None
     name: str = ""
+    shadow: bool = False
 
     def checked(self) -> "Demand":
         """Return the demand if its costs make sense.
@@ -244,16 +248,16 @@ def decide_budget(
 _WEIGHT: dict[Reason, int] = {"": 0, "rate": 1, "held": 2, "spent": 3, "impossible": 4}
 
 
-def binding(verdicts: tuple[Verdict, ...]) -> int:
+def binding(demands: Sequence[Demand], verdicts: Sequence[Verdict]) -> int:
     """Index of the verdict to tell the caller of: the hardest, then the longest.
 
     Returns:
-        The index, or -1 if no verdict is a refusal.
+        The index, or -1 if no verdict refuses the call.
     """
     worst, worst_at = (0, 0), -1
-    for at, verdict in enumerate(verdicts):
+    for at, (demand, verdict) in enumerate(zip(demands, verdicts, strict=True)):
         rank = (_WEIGHT[verdict.reason], verdict.retry_after_ns)
-        if verdict.reason and rank > worst:
+        if verdict.reason and not demand.shadow and rank > worst:
             worst, worst_at = rank, at
     return worst_at
 

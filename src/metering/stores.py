@@ -42,8 +42,8 @@ class Outcome(msgspec.Struct, frozen=True, gc=False):
     """A limit store's answer to all demands of one call.
 
     Attributes:
-        status: `admitted`: all were granted. `refused`: none was taken.
-            `unseeded`: nothing was decided, seed the keys named and ask again.
+        status: `admitted`: all were granted but those in shadow. `refused`: none was
+            taken. `unseeded`: nothing was decided, seed the keys named and ask again.
             `stale`: nothing was decided, the account has changed: resolve it again.
         verdicts: One for each demand, in order; empty where nothing was decided.
         binding: Index of the demand that a refused caller must be told of, or -1.
@@ -111,7 +111,8 @@ class LimitStore(Protocol):
 
         Args:
             hold_id: The hold to end.
-            demands: The demands it was granted for, with `cost` as granted.
+            demands: The demands it was made for, with `cost` as granted; that is 0
+                where one in shadow was refused.
             costs: Units used, one for each demand; 0 gives a demand back whole. More
                 than was held is debt; it is charged, never dropped.
             now_ns: The present instant.

@@ -236,12 +236,18 @@ def test_the_hardest_refusal_binds_then_the_longest():
     held = Verdict(0, 0, 5, 0, "held")
     spent = Verdict(0, 0, NEVER_NS, 0, "spent")
     never = Verdict(0, 0, NEVER_NS, 0, "impossible")
-    assert binding((granted, soon, late)) == 2
-    assert binding((late, held, soon)) == 1
-    assert binding((held, late, spent)) == 2
-    assert binding((never, spent, held)) == 0
-    assert binding((late, late)) == 0
-    assert binding((granted, granted)) == -1
+    enforced, tried = (
+        Demand("a", BudgetQuota(1)),
+        Demand("b", BudgetQuota(1), shadow=True),
+    )
+    assert binding([enforced] * 3, (granted, soon, late)) == 2
+    assert binding([enforced] * 3, (late, held, soon)) == 1
+    assert binding([enforced] * 3, (held, late, spent)) == 2
+    assert binding([enforced] * 3, (never, spent, held)) == 0
+    assert binding([enforced] * 2, (late, late)) == 0
+    assert binding([enforced] * 2, (granted, granted)) == -1
+    assert binding([enforced, tried, enforced], (soon, never, granted)) == 0
+    assert binding([tried, tried], (soon, never)) == -1
 
 
 # What cannot be a quota or a demand

@@ -118,7 +118,7 @@ class MemoryLimitStore:
             return _STALE
         demand = demands[0]
         quota, cost = demand.quota, demand.cost
-        if len(demands) == 1 and isinstance(quota, RateQuota):
+        if len(demands) == 1 and isinstance(quota, RateQuota) and not demand.shadow:
             # One rate is the usual question. Its grant is `decide_rate` written out:
             # 15 % faster, and held equal to it by the contract.
             due_us = self._dues.get(demand.key, 0)
@@ -235,7 +235,7 @@ class MemoryLimitStore:
                 verdict, new_us = decide_rate(
                     quota, self._dues.get(key, 0), demand.cost, now_us
                 )
-                dues.append((key, new_us))
+                taken = dues, new_us
             else:
                 _require_hold(demand, hold_id)
                 budget = self._budgets.get(key)
@@ -243,18 +243,20 @@ class MemoryLimitStore:
                     unseeded.append(key)
                     continue
                 verdict = self._decide_budget(demand, quota, budget, now_us)
-                held.append((key, verdict.granted))
+                taken = held, verdict.granted
             verdicts.append(verdict)
-            if verdict.reason:
+            if not verdict.reason:
+                taken[0].append((key, taken[1]))
+            elif not demand.shadow:
                 refused = True
         if unseeded:
             return Outcome("unseeded", unseeded=tuple(unseeded))
         decided = tuple(verdicts)
         if refused:
-            return Outcome("refused", decided, binding(decided))
+            return Outcome("refused", decided, binding(demands, decided))
+        outcome = Outcome("admitted", decided)
         for key, new_us in dues:
             self._keep_due(key, new_us, now_us)
-        outcome = Outcome("admitted", decided)
         if hold_id:
             self._open(hold_id, outcome, tuple(held), lease_ns, now_us)
         return outcome

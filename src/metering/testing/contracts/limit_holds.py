@@ -3,6 +3,7 @@
 from uuid import uuid4
 
 import anyio
+from msgspec.structs import replace
 
 from metering.clock import NS_PER_S, NS_PER_US
 from metering.money import PICO
@@ -48,6 +49,30 @@ class HoldClaims:
             assert outcome.binding == at
             assert [v.granted for v in outcome.verdicts].count(0) == 1
         assert await store.peek(demands, now_ns=NOW) == before
+
+    async def test_a_quota_in_shadow_refuses_nobody(self, store: Store) -> None:
+        """It says what it would have said, and takes nothing where it would refuse."""
+        key = new_key()
+        tried = (
+            Demand(key, RateQuota(1, MINUTE_NS), shadow=True),
+            Demand(beside(key, "usd"), DOLLAR, 60 * CENT, shadow=True),
+        )
+        enforced = Demand(beside(key, "slots"), BudgetQuota(2))
+        first, second, third = [(await take(store, *tried, enforced)) for _ in range(3)]
+        assert [o.status for _, o in (first, second, third)] == [
+            *("admitted", "admitted", "refused")
+        ]
+        assert [v.reason for v in first[1].verdicts] == ["", "", ""]
+        assert [v.reason for v in second[1].verdicts] == ["rate", "held", ""]
+        assert third[1].binding == 2
+        alone = await take(store, tried[0], hold_id="")
+        assert (alone[1].status, alone[1].verdicts[0].reason) == ("admitted", "rate")
+        assert await room(store, tried[1].key) == 40 * CENT
+        refused = tuple(replace(demand, cost=0) for demand in tried)
+        ended = (*refused, enforced)
+        await store.settle(second[0], ended, (0, 0, 0), now_ns=NOW)
+        assert await room(store, tried[1].key) == 40 * CENT
+        assert await room(store, enforced.key, 2) == 1
 
     async def test_peeking_takes_nothing(self, store: Store) -> None:
         """It answers for each demand by itself, as often as asked."""

@@ -64,10 +64,13 @@ class LimitModel:
             return Outcome("unseeded", unseeded=unseeded)
         decided = [self._decide(demand, now_ns) for demand in demands]
         verdicts = tuple(verdict for verdict, _ in decided)
-        if any(verdict.reason for verdict in verdicts):
-            return Outcome("refused", verdicts, binding(verdicts))
+        binding_at = binding(demands, verdicts)
+        if binding_at >= 0:
+            return Outcome("refused", verdicts, binding_at)
         granted: dict[str, int] = {}
         for demand, (verdict, due_us) in zip(demands, decided, strict=True):
+            if verdict.reason:
+                continue  # in shadow: it takes nothing
             if isinstance(demand.quota, RateQuota):
                 self.dues[demand.key] = due_us
             else:
