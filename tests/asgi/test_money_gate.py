@@ -174,29 +174,26 @@ async def test_a_payment_frees_no_more_than_was_paid(open_service, other):
         key = await _dear(service)
         spent = [await service.chat(key) for _ in range(10)]
         await service.flush()
-    async with (
-        open_service(ledger=ledger) as service,
-        anyio.create_task_group() as tasks,
-    ):
+    async with open_service(ledger=ledger) as service:
         pay = service.meter.billing.record_payment
+        if other == "a payment":
+            assert 402 == (await service.chat(key)).status_code  # seeded before
 
         async def second():
             await pay("acme", usd="0.2", reference="pi_2", kind="early_payment")
 
-        async def meanwhile():
-            if other == "a seed":
-                tasks.start_soon(service.chat, key)
-            else:
-                tasks.start_soon(second)
+        async with anyio.create_task_group() as tasks:
 
-        if other == "a payment":
-            assert 402 == (await service.chat(key)).status_code  # seeded before
-        ledger.meanwhile = meanwhile
-        await pay("acme", usd="0.3", reference="pi_1", kind="early_payment")
-        await anyio.wait_all_tasks_blocked()
+            async def meanwhile():
+                if other == "a seed":
+                    tasks.start_soon(service.chat, key)
+                else:
+                    tasks.start_soon(second)
+
+            ledger.meanwhile = meanwhile
+            await pay("acme", usd="0.3", reference="pi_1", kind="early_payment")
         if other == "a seed":
             await second()
-            await anyio.wait_all_tasks_blocked()
         more = [await service.chat(key) for _ in range(6)]
         calls = len(service.model.calls)
 
