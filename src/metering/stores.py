@@ -123,8 +123,24 @@ class LimitStore(Protocol):
         """
         ...
 
-    async def renew(self, hold_id: str, *, lease_ns: int, now_ns: int) -> bool:
-        """Extend a lease to `now_ns + lease_ns`. Return False if there is no hold."""
+    async def renew(
+        self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
+    ) -> bool:
+        """Extend a lease to `now_ns + lease_ns`, or hold again what was lost.
+
+        A store that forgot a hold, or saw its lease end, gets it back with all its
+        demands had of budgets, whether there is room or not: the call is running.
+        Rates are not taken again, so they get nothing back either when it is settled.
+
+        Args:
+            hold_id: The hold of a running call.
+            demands: The demands it was made for, with `cost` as granted.
+            lease_ns: How long it lives from now on; a longer lease is not shortened.
+            now_ns: The present instant.
+
+        Returns:
+            Whether it was open. If not, it is open again unless it had been settled.
+        """
         ...
 
     async def seed(self, key: str, spent: int, *, now_ns: int) -> bool:

@@ -161,7 +161,7 @@ async def test_renewing_never_shortens_a_lease(store, clock):
     """The longer of the two ends counts."""
     slot = Demand("slots", BudgetQuota(1))
     await take(store, clock, slot, "hold", 2 * LEASE_NS)
-    assert await store.renew("hold", lease_ns=NS_PER_S, now_ns=clock())
+    assert await store.renew("hold", (slot,), lease_ns=NS_PER_S, now_ns=clock())
     clock.advance(ns=LEASE_NS)
     assert await store.settle("hold", (slot,), (0,), now_ns=clock()) == "settled"
 

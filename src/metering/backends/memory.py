@@ -49,6 +49,7 @@ _STALE = Outcome("stale")
 class _Budget(msgspec.Struct, gc=False):
     """State of one budget; `holds` is in order of admission.
 
+    `ledgered` says that it was seeded, and is kept though nothing be spent or held.
     No lease ends before `lease_first_us`: it is never late, though it may be early
     where holds were renewed or settled since.
     """
@@ -64,6 +65,7 @@ class _Hold(msgspec.Struct, gc=False):
     outcome: Outcome
     lease_until_us: int
     held: tuple[tuple[str, int], ...] = ()
+    brought_back: bool = False
 
 
 class MemoryLimitStore:
@@ -166,30 +168,46 @@ class MemoryLimitStore:
             self._end(hold_id, hold)
         self._remember(hold_id)
         in_time = hold is not None and hold.lease_until_us > now_us
+        took = in_time and hold is not None and not hold.brought_back
         for demand, cost in zip(demands, costs, strict=True):
             if isinstance(demand.quota, RateQuota):
                 if cost != demand.cost:
-                    self._move_due(demand, demand.quota, cost, now_us, in_time=in_time)
+                    self._move_due(demand, demand.quota, cost, now_us, took=took)
             elif cost:
                 self._charge(demand.key, cost, ledgered=demand.quota.ledgered)
         return "settled" if in_time else "late"
 
-    async def renew(self, hold_id: str, *, lease_ns: int, now_ns: int) -> bool:
-        """Extend a lease, never shorten it. Return False if there is no hold."""
+    async def renew(
+        self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
+    ) -> bool:
+        """Extend a lease, never shorten it; or hold again what was lost."""
         now_us = now_ns // NS_PER_US
         hold = self._holds.get(hold_id)
-        if hold is None or hold.lease_until_us <= now_us:
-            return False
-        hold.lease_until_us = max(hold.lease_until_us, _lease_end_us(lease_ns, now_us))
-        return True
+        if hold is not None and hold.lease_until_us > now_us:
+            until_us = _lease_end_us(lease_ns, now_us)
+            hold.lease_until_us = max(hold.lease_until_us, until_us)
+            return True
+        if hold is not None:
+            self._expire((hold_id,), now_us)
+        if hold_id not in self._settled:
+            held = tuple(
+                (demand.key, demand.cost)
+                for demand in demands
+                if demand.cost and isinstance(demand.quota, BudgetQuota)
+            )
+            outcome = Outcome("admitted", tuple(Verdict(d.cost, 0) for d in demands))
+            self._open(hold_id, outcome, held, lease_ns, now_us)
+            self._holds[hold_id].brought_back = True
+        return False
 
     async def seed(self, key: str, spent: int, *, now_ns: int) -> bool:  # noqa: ARG002 - a budget does not age here
         """Say what a ledgered budget has spent, unless the store knows already."""
-        if key in self._budgets:
+        if _is_known(self._budgets.get(key)):
             return False
         if len(self._ledgered_keys) >= LEDGERED_MAX:
             self._forget_ledgered()
-        self._budgets[key] = _Budget(spent, ledgered=True)
+        budget = self._budgets.setdefault(key, _Budget())
+        budget.spent, budget.ledgered = spent, True
         self._ledgered_keys.append(key)
         return True
 
@@ -239,7 +257,7 @@ class MemoryLimitStore:
             else:
                 _require_hold(demand, hold_id)
                 budget = self._budgets.get(key)
-                if budget is None and quota.ledgered:
+                if quota.ledgered and not _is_known(budget):
                     unseeded.append(key)
                     continue
                 verdict = self._decide_budget(demand, quota, budget, now_us)
@@ -327,12 +345,12 @@ class MemoryLimitStore:
 
     def _charge(self, key: str, cost: int, *, ledgered: bool) -> None:
         budget = self._budgets.get(key)
-        if budget is not None:
-            budget.spent += cost
-        elif not ledgered:
-            # A ledgered key that is absent stays so: its seed will contain the cost,
-            # for the journal has it already.
-            self._budgets[key] = _Budget(cost)
+        if ledgered and not _is_known(budget):
+            # It stays unknown: its seed will contain the cost, for the journal has it.
+            return
+        if budget is None:
+            budget = self._budgets[key] = _Budget()
+        budget.spent += cost
 
     def _move_due(
         self,
@@ -341,13 +359,13 @@ class MemoryLimitStore:
         cost: int,
         now_us: int,
         *,
-        in_time: bool,
+        took: bool,
     ) -> None:
         moved_us = quota.span_us(cost) - quota.span_us(demand.cost)
         due_us = self._dues.get(demand.key, now_us)
         if moved_us > 0:
             self._keep_due(demand.key, max(due_us, now_us) + moved_us, now_us)
-        elif in_time:
+        elif took:
             self._keep_due(demand.key, due_us + moved_us, now_us)
 
     def _keep_due(self, key: str, due_us: int, now_us: int) -> None:
@@ -379,6 +397,11 @@ class MemoryLimitStore:
         self._settled[hold_id] = None
         if len(self._settled) > SETTLED_MAX:
             self._settled.popitem(last=False)
+
+
+def _is_known(budget: _Budget | None) -> bool:
+    """Whether what was spent is known, not only what a call brought back holds."""
+    return budget is not None and (budget.ledgered or budget.spent != 0)
 
 
 def _require_hold(demand: Demand, hold_id: str) -> None:

@@ -118,17 +118,79 @@ class HoldClaims:
         assert await store.sweep(now_ns=NOW + 2 * LEASE_NS) == 1
 
     async def test_renewing_keeps_a_hold(self, store: Store) -> None:
-        """For a lease from then on; what is over cannot be renewed."""
+        """For a lease from then on."""
         slot = Demand(new_key("slots"), BudgetQuota(1))
         hold_id, _ = await take(store, slot)
         half = NOW + LEASE_NS // 2
-        assert await store.renew(hold_id, lease_ns=LEASE_NS, now_ns=half)
+        assert await store.renew(hold_id, (slot,), lease_ns=LEASE_NS, now_ns=half)
         still_held = await peeked(store, slot, NOW + LEASE_NS)
         assert still_held.reason == "held"
         over = half + LEASE_NS
-        assert not await store.renew(hold_id, lease_ns=LEASE_NS, now_ns=over)
         assert (await peeked(store, slot, over)).granted == 1
-        assert not await store.renew(uuid4().hex, lease_ns=LEASE_NS, now_ns=NOW)
+
+    async def test_renewing_brings_back_a_hold_that_was_lost(
+        self, store: Store
+    ) -> None:
+        """Swept, expired or unknown: its call is running, so it holds again, once."""
+        slot = Demand(new_key("slots"), BudgetQuota(3))
+        swept, _ = await take(store, slot)
+        over = NOW + LEASE_NS
+        await store.sweep(now_ns=over)
+        expired, _ = await take(store, slot)
+        unknown = uuid4().hex
+        for left, hold_id in enumerate((swept, expired, unknown)):
+            for was_open in (False, True):
+                assert was_open == await store.renew(
+                    hold_id, (slot,), lease_ns=LEASE_NS, now_ns=over
+                )
+            assert await room(store, slot.key, 3, over) == 2 - left
+        _, refused = await take(store, slot, now_ns=over)
+        assert refused.verdicts[0].reason == "held"
+        _, again = await take(store, slot, hold_id=unknown, now_ns=over)
+        assert (again.status, again.verdicts[0].granted) == ("admitted", 1)
+        for hold_id in (swept, expired, unknown):
+            settled = await store.settle(hold_id, (slot,), (0,), now_ns=over)
+            assert settled == "settled"
+        assert await room(store, slot.key, 3, over) == 3
+
+    async def test_a_hold_brought_back_takes_no_rate_and_gives_none(
+        self, store: Store
+    ) -> None:
+        """The rate has refilled since, or forgot; what was used beyond is owed."""
+        request = Demand(new_key(), SIXTY_A_MINUTE, 20)
+        await take(store, replace(request, cost=30), hold_id="")
+        nothing = replace(request, cost=0)
+        less, more = uuid4().hex, uuid4().hex
+        for hold_id in (less, more):
+            await store.renew(hold_id, (request,), lease_ns=LEASE_NS, now_ns=NOW)
+        await store.settle(less, (request,), (5,), now_ns=NOW)
+        assert (await peeked(store, nothing)).remaining == 30
+        await store.settle(more, (request,), (25,), now_ns=NOW)
+        assert (await peeked(store, nothing)).remaining == 25
+
+    async def test_what_was_settled_is_not_brought_back(self, store: Store) -> None:
+        """A renewal that comes late holds nothing."""
+        slot = Demand(new_key("slots"), BudgetQuota(1))
+        hold_id, _ = await take(store, slot)
+        await store.settle(hold_id, (slot,), (0,), now_ns=NOW)
+        renewed = await store.renew(hold_id, (slot,), lease_ns=LEASE_NS, now_ns=NOW)
+        assert not renewed
+        assert await room(store, slot.key, 1) == 1
+
+    async def test_a_hold_brought_back_does_not_stand_in_for_a_seed(
+        self, store: Store
+    ) -> None:
+        """The budget must be seeded, once, and has what is held beside the seed."""
+        dime = Demand(new_key("usd"), BudgetQuota(PICO, ledgered=True), DIME)
+        running = uuid4().hex
+        await store.renew(running, (dime,), lease_ns=LEASE_NS, now_ns=NOW)
+        _, unseeded = await take(store, dime)
+        assert unseeded.unseeded == (dime.key,)
+        seeds = [await store.seed(dime.key, spent, now_ns=NOW) for spent in (40, 90)]
+        assert seeds == [True, False]
+        assert await room(store, dime.key) == PICO - 40 - DIME
+        await store.settle(running, (dime,), (CENT,), now_ns=NOW)
+        assert await room(store, dime.key) == PICO - 40 - CENT
 
     async def test_a_late_settlement_is_charged(self, store: Store) -> None:
         """Swept, expired or unknown: what was used is spent, and held stays above 0."""

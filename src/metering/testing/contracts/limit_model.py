@@ -23,6 +23,7 @@ class _Hold:
     outcome: Outcome
     granted: dict[str, int]
     until_us: int
+    brought_back: bool = False
 
 
 @dataclass(slots=True)
@@ -97,7 +98,8 @@ class LimitModel:
         if hold_id in self.settled:
             return "repeated"
         in_time = hold_id in self.open_holds(now_ns)
-        self.holds.pop(hold_id, None)
+        hold = self.holds.pop(hold_id, None)
+        took = in_time and hold is not None and not hold.brought_back
         self.settled.add(hold_id)
         now_us = now_ns // NS_PER_US
         for demand, cost in zip(demands, costs, strict=True):
@@ -107,18 +109,27 @@ class LimitModel:
                 moved_us = quota.span_us(cost) - quota.span_us(demand.cost)
                 if moved_us > 0:
                     self.dues[key] = max(due_us, now_us) + moved_us
-                elif in_time:
+                elif took:
                     self.dues[key] = due_us + moved_us
             elif key in self.spent or not quota.ledgered:
                 self.spent[key] = self.spent.get(key, 0) + cost
         return "settled" if in_time else "late"
 
-    def renew(self, hold_id: str, *, lease_ns: int, now_ns: int) -> bool:
-        """Extend a lease."""
-        if hold_id not in self.open_holds(now_ns):
-            return False
-        self.holds[hold_id].until_us = _lease_end_us(lease_ns, now_ns)
-        return True
+    def renew(
+        self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
+    ) -> bool:
+        """Extend a lease, or hold again what was lost."""
+        until_us = _lease_end_us(lease_ns, now_ns)
+        if hold_id in self.open_holds(now_ns):
+            self.holds[hold_id].until_us = until_us
+            return True
+        self.holds.pop(hold_id, None)
+        if hold_id not in self.settled:
+            outcome = Outcome("admitted", tuple(Verdict(d.cost, 0) for d in demands))
+            budgets = [d for d in demands if isinstance(d.quota, BudgetQuota)]
+            granted = {demand.key: demand.cost for demand in budgets if demand.cost}
+            self.holds[hold_id] = _Hold(outcome, granted, until_us, brought_back=True)
+        return False
 
     def seed(self, key: str, spent: int) -> bool:
         """Say what a ledgered budget has spent, unless it is known already."""

@@ -207,10 +207,12 @@ class _Stage:
         assert expected == actual
 
     async def renew(self, step: Renew) -> None:
-        hold_id, _ = self.call(step.at)
+        hold_id, demands = self.call(step.at)
         now_ns = self.now_ns
-        expected = self.model.renew(hold_id, lease_ns=LEASE_NS, now_ns=now_ns)
-        actual = await self.store.renew(hold_id, lease_ns=LEASE_NS, now_ns=now_ns)
+        expected = self.model.renew(hold_id, demands, lease_ns=LEASE_NS, now_ns=now_ns)
+        actual = await self.store.renew(
+            hold_id, demands, lease_ns=LEASE_NS, now_ns=now_ns
+        )
         assert expected == actual
 
     async def sweep(self) -> None:
