@@ -148,7 +148,7 @@ class Tier:
     name: str
     lifetime_paid_min_p: int | None = 0
     payment_method: bool = False
-    requests: dict[ModelClass, RateQuota] = field(default_factory=dict)
+    requests: dict[ModelClass, tuple[RateQuota, ...]] = field(default_factory=dict)
     output_tokens_max: int
     usage_limit_p: int | None = None
     funding: FundingMode = "postpaid"

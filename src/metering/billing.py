@@ -88,7 +88,7 @@ class Biller:
         if caller.funding == "credit":
             key = f"{{{account.id}}}:credit:{account.credit_epoch}"
             quota = BudgetQuota(caller.credit.ceiling_p, ledgered=True)
-            return Demand(key, quota, hold_p, None, "credit")
+            return Demand(key, quota, hold_p, None, "credit", "pico_usd")
         if caller.usage_limit_p is None:
             return None
         return usage_limit_demand(account.id, period.key, caller.usage_limit_p, hold_p)
@@ -128,7 +128,8 @@ def usage_limit_demand(
 ) -> Demand:
     """Return the demand on an account's limit of one period."""
     key = f"{{{account_id}}}:spend:{period}"
-    return Demand(key, BudgetQuota(limit_p, ledgered=True), cost_p, None, "spend")
+    quota = BudgetQuota(limit_p, ledgered=True)
+    return Demand(key, quota, cost_p, None, "spend", "pico_usd")
 
 
 @lru_cache(maxsize=1024)

@@ -2,7 +2,7 @@
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypedDict, Unpack
@@ -12,7 +12,7 @@ import structlog
 from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from metering.asgi.parts import Identify, Parts
+from metering.asgi.parts import Identify, Parts, Subject
 from metering.asgi.stack import Stack
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
@@ -29,6 +29,7 @@ from metering.dialects.dialect import Dialect
 from metering.dialects.registry import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
 from metering.journal import Journal, adopt_orphans
+from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
 from metering.registry import Accounts, Billing, Change
 from metering.shipper import ShipFault, Shipper
@@ -50,6 +51,7 @@ class OwnParts(TypedDict, total=False):
     ledger: Ledger | None
     snapshots: Snapshots | None
     identify: Identify | None
+    subjects: Mapping[str, Subject]
 
 
 class Metering:
@@ -64,6 +66,8 @@ class Metering:
             data home.
         snapshots: A cache of resolved keys that processes share, or None.
         identify: Says whose a request is, for apps that know; None: by API key.
+        subjects: Of whom the plan's limits are besides account, key and model: by name
+            a function of the request, such as its IP address.
 
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
@@ -80,6 +84,7 @@ class Metering:
         ledger: Ledger | None = None,
         snapshots: Snapshots | None = None,
         identify: Identify | None = None,
+        subjects: Mapping[str, Subject] | None = None,
     ) -> None:
         self.plan = plan
         self.data = Path(plan.data or DATA_DEFAULT).absolute()
@@ -121,6 +126,8 @@ class Metering:
             limiter=limiter,
             biller=biller,
             journal=self._journal,
+            limits=plan.limits,
+            subjects=_known_subjects(plan.limits, subjects or {}),
             tiers=plan.tiers,
             identify=identify,
             anonymous=plan.anonymous,
@@ -240,6 +247,20 @@ def _routes(named: Mapping[str, str]) -> dict[str, Dialect]:
             )
         routes[path.rstrip("/")] = by_name[name]
     return routes
+
+
+def _known_subjects(
+    limits: Sequence[LimitRule], subjects: Mapping[str, Subject]
+) -> Mapping[str, Subject]:
+    for limit in limits:
+        for name in limit.per:
+            if name not in OWN_SUBJECTS and name not in subjects:
+                known = ", ".join((*OWN_SUBJECTS, *subjects))
+                raise ConfigurationError(
+                    f"Limit {limit.name!r} is per {name!r}; there are: {known}. Give a"
+                    f' function of a request: subjects={{"{name}": function}}.'
+                )
+    return subjects
 
 
 def _lock_home(data: Path) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "Quota",
     "RateQuota",
     "Reason",
+    "Unit",
     "Verdict",
     "binding",
     "decide_budget",
@@ -33,6 +34,11 @@ Reason = Literal["", "rate", "spent", "held", "impossible"]
 `rate`: too soon. `held`: there would be room but for running calls. `spent`: there is
 none until the budget changes. `impossible`: this call alone is above the quota.
 """
+
+Unit = Literal[
+    "requests", "tokens", "input_tokens", "output_tokens", "running", "pico_usd"
+]
+"""What a demand counts; `running` is calls at once."""
 
 NEVER_NS = -1
 """A `retry_after_ns` that says: waiting does not help."""
@@ -130,6 +136,7 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
         cost_min: The fewest units worth having, budgets only; None means `cost`. The
             store grants as much as fits in between.
         name: What clients and logs call the quota, such as "requests".
+        unit: What it counts.
         shadow: Whether the quota is only tried out: its verdict is told, it takes what
             it would grant, and it never refuses the call.
     """
@@ -139,6 +146,7 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
     cost: int = 1
     cost_min: int | None = None
     name: str = ""
+    unit: Unit = "requests"
     shadow: bool = False
 
     def checked(self) -> "Demand":

@@ -1,6 +1,6 @@
 """From a credential to an account, its tier and what it may do, read once a while."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import anyio
@@ -11,7 +11,7 @@ from metering.accounts import Account, ModelClass, Tier, TierBook, TokenPrices, 
 from metering.clock import NS_PER_S, Clock
 from metering.errors import AccountNotFoundError, StorageError
 from metering.ledger import CreditState
-from metering.quota import Demand
+from metering.quota import Demand, RateQuota
 from metering.stores import Ledger, Snapshots
 from metering.usage import FundingMode
 
@@ -35,7 +35,7 @@ class Resolved:
         key_id: Which key was shown; "" where the app vouched for the account.
         revoked: Whether that key no longer counts.
         tier: The tier just then.
-        requests: One request's demand on the request quota, by model class.
+        requests: One request's demands on the request quotas, by model class.
         output_tokens_max: Cap of one output, in tokens.
         usage_limit_p: Monthly limit in pico-dollars, or None.
         funding: Whether only granted credit may be spent.
@@ -48,7 +48,7 @@ class Resolved:
     key_id: str
     revoked: bool
     tier: Tier
-    requests: Mapping[ModelClass, Demand]
+    requests: Mapping[ModelClass, tuple[Demand, ...]]
     output_tokens_max: int
     usage_limit_p: int | None
     funding: FundingMode
@@ -70,7 +70,7 @@ def resolved(
     tier = tiers.tier_of(account)
     agreed = account.overrides
     quotas = dict(tier.requests)
-    quotas.update({kind: rate.quota() for kind, rate in agreed.requests.items()})
+    quotas.update({kind: (rate.quota(),) for kind, rate in agreed.requests.items()})
     limit = agreed.usage_limit_p
     cap = agreed.output_tokens_max
     if credit.changes_ns is not None:
@@ -81,8 +81,8 @@ def resolved(
         revoked=revoked,
         tier=tier,
         requests={
-            kind: Demand(f"{{{account.id}}}:rpm:{kind}", quota, 1, None, "requests")
-            for kind, quota in quotas.items()
+            kind: tuple(_request(f"{{{account.id}}}:rpm:{kind}", rates))
+            for kind, rates in quotas.items()
         },
         output_tokens_max=tier.output_tokens_max if cap is None else cap,
         usage_limit_p=tier.usage_limit_p if limit is None else limit,
@@ -91,6 +91,15 @@ def resolved(
         prices=agreed.prices,
         good_until_ns=good_until_ns,
     )
+
+
+def _request(key: str, rates: tuple[RateQuota, ...]) -> Iterator[Demand]:
+    for at, rate in enumerate(rates):
+        if at:
+            period = f"{rate.per_us // 1_000_000}s"
+            yield Demand(f"{key}:{period}", rate, name=f"requests-{period}")
+        else:
+            yield Demand(key, rate, name="requests")
 
 
 class TierResolver:

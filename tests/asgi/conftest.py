@@ -49,16 +49,17 @@ class Service:
         return self.keys[name]
 
     async def chat(
-        self, key: str, *, model: str = LLAMA, **body: Any
+        self, key: str, *, model: str = LLAMA, headers: Any = None, **body: Any
     ) -> httpx.Response:
         """Send a chat request."""
         body = {
             "model": model,
             "messages": [{"role": "user", "content": "a b c"}],
         } | body
-        headers = {"authorization": f"Bearer {key}"}
         return await self.client.post(
-            "/v1/chat/completions", json=body, headers=headers
+            "/v1/chat/completions",
+            json=body,
+            headers={"authorization": f"Bearer {key}"} | (headers or {}),
         )
 
     async def events(self, account: str) -> list[Any]:
@@ -96,13 +97,16 @@ class Opener:
         *,
         ledger: Any = None,
         identify: Any = None,
+        subjects: Any = None,
         **fields: Any,
     ) -> AsyncIterator[Service]:
         """Run a service around an app."""
         clock = ManualClock()
         plan = self.plan(**fields)
         ledger = ledger or MemoryLedger(plan.tiers)
-        meter = Metering(plan, clock=clock, ledger=ledger, identify=identify)
+        meter = Metering(
+            plan, clock=clock, ledger=ledger, identify=identify, subjects=subjects
+        )
         model = app or FakeModel()
         transport = httpx.ASGITransport(meter.wrap(model))
         async with httpx.AsyncClient(

@@ -40,6 +40,17 @@ lifetime_spend = "50"
 output_tokens_max = "16K"
 usage_limit = "500"
 
+[[limits]]
+name = "tokens-per-minute"
+rate = "1000/minute; 9000/day"
+unit = "tokens"
+tiers = [0]
+
+[[limits]]
+name = "running"
+at_once = 8
+models = ["big"]
+
 [[models]]
 name = "big"
 aliases = ["large"]
@@ -202,15 +213,20 @@ BAD = {
         'paid = "10/fortnight"',
         ('tiers[0].requests.paid = "10/fortnight"', "not a rate", '"100/minute"'),
     ),
-    "two rates": Bad(
+    "two rates of one period": Bad(
         'paid = "10/minute"',
-        'paid = "10/minute; 1/second"',
-        ('tiers[0].requests.paid = "10/minute; 1/second"', "2 rates", "one rate"),
+        'paid = "10/minute; 20/minute"',
+        ("tiers[0].requests.paid", "two rates of the same period", "several, such as"),
+    ),
+    "burst of two rates": Bad(
+        'paid = "10/minute"',
+        'paid = { rate = "10/minute; 1/second", burst = 3 }',
+        ("tiers[0].requests.paid.rate", "names 2 rates, and burst is for one"),
     ),
     "rate that admits nothing": Bad(
         'paid = "10/minute"',
         'paid = "0/minute"',
-        ('tiers[0].requests.paid = "0/minute"', "suspended account", "one rate"),
+        ('tiers[0].requests.paid = "0/minute"', "suspended account", "a rate"),
     ),
     "rate in a table": Bad(
         'paid = "10/minute"',
@@ -226,6 +242,41 @@ BAD = {
         'paid = "10/minute"',
         "paid = 10",
         ("tiers[0].requests.paid = 10", "an integer, not a string or a table"),
+    ),
+    "limit without an allowance": Bad(
+        "at_once = 8\n",
+        "",
+        ("limits[1] cannot be used", "either a rate or at_once"),
+    ),
+    "limit of two kinds": Bad(
+        "at_once = 8",
+        'at_once = 8\nrate = "10/minute"',
+        ("limits[1] cannot be used", "either a rate or at_once"),
+    ),
+    "tokens at once": Bad(
+        "at_once = 8",
+        'at_once = 8\nunit = "tokens"',
+        ('limits[1].unit = "tokens"', "at_once counts requests"),
+    ),
+    "name of a tier's quota": Bad(
+        'name = "running"',
+        'name = "requests"',
+        ('limits[1].name = "requests"', "has this name", "letters, digits"),
+    ),
+    "limit of a tier that is not there": Bad(
+        "tiers = [0]",
+        "tiers = [7]",
+        ("limits[0].tiers[0] = 7", "no tier 7", "the level of a tier"),
+    ),
+    "limit of a model that is not there": Bad(
+        'models = ["big"]',
+        'models = ["bug"]',
+        ('limits[1].models[0] = "bug"', "no such model"),
+    ),
+    "limit of an alias": Bad(
+        'models = ["big"]',
+        'models = ["large"]',
+        ('limits[1].models[0] = "large"', "write 'big'"),
     ),
     "instant without offset": Bad(
         "from = 2026-03-01T00:00:00Z",

@@ -73,9 +73,9 @@ def test_has_exactly_these_tiers_and_models() -> None:
 def test_each_tier_has_the_limits_of_its_row(level: int) -> None:
     paid, free, output_tokens_max, usage_limit, funding = TIERS[level]
     tier = PLAN.tiers.by_level(level)
-    requests: dict[ModelClass, RateQuota] = {
-        "paid": RateQuota(paid, MINUTE_NS),
-        "free": RateQuota(free, MINUTE_NS),
+    requests: dict[ModelClass, tuple[RateQuota, ...]] = {
+        "paid": (RateQuota(paid, MINUTE_NS),),
+        "free": (RateQuota(free, MINUTE_NS),),
     }
 
     assert requests == tier.requests

@@ -18,7 +18,7 @@ from metering.config import (
     plan_from_preset,
     with_environment,
 )
-from metering.config.notation import Count, Dollars, Instant, request_quota
+from metering.config.notation import Count, Dollars, Instant, rate_quotas
 from metering.pricing import Rate
 from metering.quota import RateQuota
 
@@ -156,8 +156,8 @@ def test_what_is_written_of_tiers_arrives() -> None:
     start, agreed = load(FULL).tiers.tiers
 
     assert {
-        "paid": RateQuota(100, 120 * NS_PER_S),
-        "free": RateQuota(100, 60 * NS_PER_S, burst=20),
+        "paid": (RateQuota(100, 120 * NS_PER_S),),
+        "free": (RateQuota(100, 60 * NS_PER_S, burst=20),),
     } == start.requests
     assert (start.output_tokens_max, start.funding) == (4096, "credit")
     assert (
@@ -231,7 +231,7 @@ def test_counts_are_read_with_their_factor(raw: object, units: int) -> None:
 def test_rates_are_read_as_limits_reads_them(
     rate: str, amount: int, seconds: int
 ) -> None:
-    assert RateQuota(amount, seconds * NS_PER_S) == request_quota(rate)
+    assert (RateQuota(amount, seconds * NS_PER_S),) == rate_quotas(rate)
 
 
 def test_an_instant_is_the_same_from_every_offset() -> None:

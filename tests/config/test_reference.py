@@ -23,6 +23,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[[tiers]]`": schema.TierTable,
     "`[tiers.requests]`": schema.RequestTable,
     "`{ rate, burst }`": schema.RateTable,
+    "`[[limits]]`": schema.LimitTable,
     "`[[models]]`": schema.ModelTable,
     "`[[models.prices]]`": schema.PriceTable,
 }
@@ -56,6 +57,8 @@ def written(cell: str, field: msgspec.structs.FieldInfo) -> object:
     value = tomllib.loads(f"value = {cell.strip('`')}")["value"]
     if isinstance(field.default, Count):
         return Count(value).units
+    if isinstance(value, list):
+        return tuple(value)
     return Dollars(value).pico if isinstance(field.default, Dollars) else value
 
 

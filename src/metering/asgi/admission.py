@@ -1,5 +1,7 @@
 """Admitting a call: its demands to the store, and a refusal in words for the client."""
 
+import structlog
+
 from metering.asgi.context import Call
 from metering.asgi.headers import limit_headers
 from metering.asgi.parts import Parts
@@ -15,15 +17,17 @@ __all__ = ["StaleAccountError", "admit", "hold_id_of", "release"]
 
 _HELD_RETRY_NS_MAX = 30 * NS_PER_S
 
+_log = structlog.get_logger("metering")
+
 
 class StaleAccountError(Exception):
     """The account has changed since it was resolved; nothing was taken or sent."""
 
 
 def hold_id_of(call: Call) -> str:
-    """Return the id of the call's hold; "" where no budget is to be held."""
+    """Return the id of the call's hold; "" where nothing is to be settled."""
     for demand in call.demands:
-        if type(demand.quota) is BudgetQuota:
+        if demand.unit != "requests":
             return call.id
     return ""
 
@@ -44,6 +48,8 @@ async def admit(call: Call, parts: Parts) -> Refusal | None:
         return Refusal("storage_unavailable", str(error), retry_after_ns=NS_PER_S)
     call.verdicts = outcome.verdicts
     if outcome.status == "admitted":
+        if any(verdict.reason for verdict in outcome.verdicts):
+            _drop_refused_in_shadow(call)
         return None
     if outcome.status == "refused":
         return _explain(call, outcome, parts)
@@ -67,29 +73,52 @@ def _explain(call: Call, outcome: Outcome, parts: Parts) -> Refusal:
     demand = call.demands[outcome.binding]
     quota = demand.quota
     verdict = outcome.verdicts[outcome.binding]
-    headers = tuple(
-        header
-        for wanted, given in zip(call.demands, outcome.verdicts, strict=True)
-        for header in limit_headers(wanted, given)
-    )
+    headers = tuple(limit_headers(call.demands, outcome.verdicts))
+    counted = demand.unit.replace("_", " ")
     if isinstance(quota, BudgetQuota):
-        return _money(call, demand, verdict, headers, parts)
+        if demand.unit == "pico_usd":
+            return _money(call, demand, verdict, headers, parts)
+        return Refusal(
+            "rate_limit_exceeded",
+            f"{quota.amount} calls run, as many as may at once (quota"
+            f" {demand.name!r}). Try again when one of them has ended.",
+            retry_after_ns=NS_PER_S,
+            headers=headers,
+            quota=demand.name,
+        )
     if verdict.retry_after_ns == NEVER_NS:
         return Refusal(
             "request_exceeds_limit",
-            f"The call takes {demand.cost} {demand.name}; the quota never grants more"
-            f" than {quota.burst} at once.",
+            f"The call takes {demand.cost} {counted}; quota {demand.name!r} never"
+            f" grants more than {quota.burst} at once. Send less.",
             headers=headers,
             quota=demand.name,
         )
     return Refusal(
         "rate_limit_exceeded",
-        f"The limit of {quota.amount} {demand.name} per"
+        f"The limit of {quota.amount} {counted} per"
         f" {quota.per_ns / NS_PER_S:g} s is reached (quota {demand.name!r})."
         f" Try again in {verdict.retry_after_ns / NS_PER_S:.3f} s.",
         retry_after_ns=verdict.retry_after_ns,
         headers=headers,
         quota=demand.name,
+        unit=demand.unit,
+    )
+
+
+def _drop_refused_in_shadow(call: Call) -> None:
+    """Note which quotas would have refused the call: there is nothing to settle."""
+    pairs = list(zip(call.demands, call.verdicts, strict=True))
+    refused = tuple(demand.name for demand, verdict in pairs if verdict.reason)
+    granted = [(demand, verdict) for demand, verdict in pairs if not verdict.reason]
+    call.demands = [demand for demand, _ in granted]
+    call.verdicts = tuple(verdict for _, verdict in granted)
+    call.shadow_refused = refused
+    _log.info(
+        "call_refused_in_shadow",
+        call=call.id,
+        account=call.account[0] if call.account else None,
+        quotas=refused,
     )
 
 

@@ -44,6 +44,7 @@ class Call:
         "period",
         "quote",
         "running",
+        "shadow_refused",
         "started_over",
         "take_out_usage",
         "verdicts",
@@ -68,6 +69,7 @@ class Call:
         self.started_over = False
         self.running = False
         self.verdicts: tuple[Verdict, ...] = ()
+        self.shadow_refused: tuple[str, ...] = ()
         self.event: UsageEvent | None = None
 
     def start_over(self) -> None:

@@ -1,10 +1,10 @@
 """Headers as bytes: reading one, and writing what tells a client its limits."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from metering.clock import NS_PER_S
-from metering.quota import Demand, RateQuota, Verdict
+from metering.quota import Demand, Quota, RateQuota, Unit, Verdict
 
 __all__ = ["find_header", "go_duration", "limit_headers"]
 
@@ -32,35 +32,66 @@ def go_duration(span_ns: int) -> str:
     return f"{minutes}m{seconds}s" if minutes else f"{seconds}s"
 
 
-def limit_headers(demand: Demand, verdict: Verdict) -> list[tuple[bytes, bytes]]:
-    """Return what tells a client of one rate quota: OpenAI's names and the IETF's.
+def limit_headers(
+    demands: Sequence[Demand], verdicts: Sequence[Verdict]
+) -> list[Header]:
+    """Return what tells a client of its limits: OpenAI's names and the IETF's.
+
+    OpenAI's has one limit on requests and one on tokens, so each tells of the tightest.
+    Quotas of money are not for headers, nor are those in shadow.
 
     Source: draft-ietf-httpapi-ratelimit-headers-10, structured fields (RFC 9651).
     """
-    quota = demand.quota
-    if not isinstance(quota, RateQuota):
-        return []
-    limit, policy, remaining_name, reset_name, name = _policy(demand.name, quota)
-    left, reset_ns = verdict.remaining, verdict.reset_after_ns
-    return [
-        limit,
-        (remaining_name, b"%d" % left),
-        (reset_name, go_duration(reset_ns).encode()),
-        policy,
-        (b"ratelimit", b'"%b";r=%d;t=%d' % (name, left, -(-reset_ns // NS_PER_S))),
-    ]
+    headers: list[Header] = []
+    policies: list[bytes] = []
+    states: list[bytes] = []
+    tightest: dict[str, tuple[float, list[Header]]] = {}
+    for demand, verdict in zip(demands, verdicts, strict=False):
+        if demand.shadow or demand.unit == "pico_usd":
+            continue
+        left, reset_ns = verdict.remaining, verdict.reset_after_ns
+        policy, state = _ietf(demand.name, demand.quota, demand.unit)
+        policies.append(policy)
+        states.append(state % (left, -(-reset_ns // NS_PER_S)))
+        names = _openai(demand.quota, demand.unit)
+        if names is None:
+            continue
+        kind, limit, remaining, reset = names
+        share = left / demand.quota.amount
+        if kind not in tightest or share < tightest[kind][0]:
+            told = [
+                limit,
+                (remaining, b"%d" % left),
+                (reset, go_duration(reset_ns).encode()),
+            ]
+            tightest[kind] = share, told
+    for _, told in tightest.values():
+        headers += told
+    if policies:
+        headers.append((b"ratelimit-policy", b", ".join(policies)))
+        headers.append((b"ratelimit", b", ".join(states)))
+    return headers
 
 
 @lru_cache(maxsize=_POLICIES_MAX)
-def _policy(name: str, quota: RateQuota) -> tuple[Header, Header, bytes, bytes, bytes]:
-    """Return what is the same for all calls: two headers, two names, the quota's."""
-    burst = quota.burst or quota.amount
-    window_s = max(1, -(-quota.per_ns // NS_PER_S))
-    policy = f'"{name}";q={burst};qu="{name}";w={window_s}'
-    return (
-        (f"x-ratelimit-limit-{name}".encode(), b"%d" % quota.amount),
-        (b"ratelimit-policy", policy.encode()),
-        f"x-ratelimit-remaining-{name}".encode(),
-        f"x-ratelimit-reset-{name}".encode(),
-        name.encode(),
-    )
+def _ietf(name: str, quota: Quota, unit: Unit) -> tuple[bytes, bytes]:
+    """Return the policy of a quota, and its state with two numbers to be filled in."""
+    if isinstance(quota, RateQuota):
+        window_s = max(1, -(-quota.per_ns // NS_PER_S))
+        burst = quota.burst or quota.amount
+        kind = "requests" if unit == "requests" else "tokens"
+        policy = f'"{name}";q={burst};qu="{kind}";w={window_s}'
+        return policy.encode(), f'"{name}";r=%d;t=%d'.encode()
+    policy = f'"{name}";q={quota.amount};qu="concurrent-requests"'
+    return policy.encode(), f'"{name}";r=%d;t=%d'.encode()
+
+
+@lru_cache(maxsize=_POLICIES_MAX)
+def _openai(quota: Quota, unit: Unit) -> tuple[str, Header, bytes, bytes] | None:
+    """Return OpenAI's kind of limit, its first header and the names of two more."""
+    if not isinstance(quota, RateQuota):
+        return None
+    kind = "requests" if unit == "requests" else "tokens"
+    limit = f"x-ratelimit-limit-{kind}".encode(), b"%d" % quota.amount
+    remaining = f"x-ratelimit-remaining-{kind}".encode()
+    return kind, limit, remaining, f"x-ratelimit-reset-{kind}".encode()

@@ -1,21 +1,27 @@
-"""The limiter piece: one request's demand on the request quota of its caller."""
+"""The limiter piece: what a call demands of its caller's tier and of the limits."""
+
+from collections.abc import Iterator
 
 from starlette.types import ASGIApp, Receive, Scope
 
+from metering.asgi.body import read_call
 from metering.asgi.context import Call
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
+from metering.billing import estimated_usage
 from metering.errors import ConfigurationError
+from metering.facts import RequestFacts
+from metering.limit_rules import demands_of
 from metering.quota import Demand, RateQuota
 
 __all__ = ["LimiterMiddleware"]
 
 
 class LimiterMiddleware(Piece):
-    """Demands a request of the tier's quota for the model's class.
+    """Demands a request of the tier's quota for the model's class, and of each limit.
 
-    Needs `parts.limiter`.
+    Needs `parts.limiter`; the limits are `parts.limits`.
 
     Args:
         app: What to wrap.
@@ -33,16 +39,56 @@ class LimiterMiddleware(Piece):
             raise ConfigurationError(
                 "LimiterMiddleware needs a limiter: Parts(limiter=Limiter(store, ...))."
             )
-        self._shared: Demand | None = None
+        self._shared: tuple[Demand, ...] = ()
         if requests is not None:
-            self._shared = Demand("{all}:rpm", requests, 1, None, "requests")
+            self._shared = (Demand("{all}:rpm", requests, 1, None, "requests"),)
 
-    async def plan(self, call: Call, scope: Scope, receive: Receive) -> Refusal | None:  # noqa: ARG002 - the body is not needed
-        """Demand one request."""
-        demand = self._shared
+    async def plan(self, call: Call, scope: Scope, receive: Receive) -> Refusal | None:
+        """Demand one request, and what the limits count."""
+        demands = self._shared
         if call.caller is not None:
             kind = "paid" if call.quote is None else call.quote.model_class
-            demand = call.caller.requests.get(kind)
-        if demand is not None:
-            call.demands.insert(0, demand)
+            demands = call.caller.requests.get(kind, ())
+        if self.parts.limits:
+            refusal = await read_call(call, scope, receive, self.parts.body_bytes_max)
+            if refusal is not None:
+                return refusal
+            demands = (*demands, *self._limits(call, scope))
+        # Before those on money: where both refuse, a client hears of the longer one.
+        call.demands[:0] = demands
         return None
+
+    def _limits(self, call: Call, scope: Scope) -> Iterator[Demand]:
+        caller, facts = call.caller, call.facts
+        model = "" if facts is None else facts.model
+        if call.quote is not None and call.quote.model is not None:
+            model = call.quote.model.name  # not the alias
+        subjects = {
+            "account": None if caller is None else caller.account.id,
+            "key": None if caller is None else caller.key_id or None,
+            "model": model or None,
+            "everyone": "",
+        }
+        subjects |= {name: of(scope) for name, of in self.parts.subjects.items()}
+        input_tokens = output_tokens = 0
+        if facts is not None:
+            input_tokens = estimated_usage(facts, 0, 0).input_tokens
+            output_tokens = _output_tokens_max(call, facts) * facts.outputs
+        tier = None if caller is None else caller.tier.level
+        for rule in self.parts.limits:
+            if rule.covers(tier, model):
+                if rule.unit.endswith("tokens") and facts is not None:
+                    call.metered = True  # to be settled by what it did use
+                yield from demands_of(
+                    rule,
+                    subjects,
+                    input_tokens=input_tokens,
+                    output_tokens=output_tokens,
+                )
+
+
+def _output_tokens_max(call: Call, facts: RequestFacts) -> int:
+    """Return the most tokens that one output may have; 0 where nothing bounds it."""
+    if call.clamp is not None:
+        return call.clamp.output_tokens_max
+    return max((bound.tokens or 0 for bound in facts.output_bounds), default=0)

@@ -11,13 +11,17 @@ from metering.clock import Clock, system_clock
 from metering.dialects.dialect import Dialect
 from metering.dialects.registry import DIALECT_BY_PATH
 from metering.journal import Journal
+from metering.limit_rules import LimitRule
 from metering.limiter import Limiter
 from metering.tiers import TierResolver
 
-__all__ = ["Identify", "Parts"]
+__all__ = ["Identify", "Parts", "Subject"]
 
 Identify = Callable[[Scope], Awaitable[str | None]]
 """Returns the id of the account a request is for, or None if nobody is signed in."""
+
+Subject = Callable[[Scope], str | None]
+"""Returns whose limit a request counts towards, such as its IP address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,6 +35,9 @@ class Parts:
         limiter: Admits; needed by limiter and billing.
         biller: Prices; needed by billing.
         journal: Where calls are recorded; None: the event is on the Call alone.
+        limits: What the limiter demands beside the tier's own quotas.
+        subjects: Of whom a limit may be besides `OWN_SUBJECTS`: functions of a request
+            by name. None as an answer: the call is not limited by that.
         tiers: Names the next tier in refusals.
         identify: Who calls, for apps that know it themselves; None: by API key.
         anonymous: Account of callers without a key; None: refused.
@@ -47,6 +54,8 @@ class Parts:
     limiter: Limiter | None = None
     biller: Biller | None = None
     journal: Journal | None = None
+    limits: tuple[LimitRule, ...] = ()
+    subjects: Mapping[str, Subject] = field(default_factory=dict)
     tiers: TierBook | None = None
     identify: Identify | None = None
     anonymous: str | None = None

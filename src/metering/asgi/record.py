@@ -135,9 +135,11 @@ def _event(
     caller, quote, clamp, facts = call.caller, call.quote, call.clamp, call.facts
     price = None if quote is None else quote.price
     charge_p = 0 if price is None or source == "none" else price.charge_p(usage)
-    flags: tuple[str, ...] = ()
+    flags = call.shadow_refused
+    if flags:
+        flags = tuple(f"shadow:{name}" for name in flags)
     if source == "estimated":
-        flags = ("estimated",)
+        flags = (*flags, "estimated")
     if charge_p > call.hold_p:
         flags = (*flags, "overrun")
     if quote is not None and price is None:

@@ -7,6 +7,7 @@ from starlette.types import Send
 
 from metering.asgi.context import Call
 from metering.clock import NS_PER_MS, NS_PER_S
+from metering.quota import Unit
 
 __all__ = ["NAME_SHOWN_MAX", "Refusal", "log_refusal", "retry_headers", "send_refusal"]
 
@@ -47,6 +48,7 @@ class Refusal:
         retry_after_ns: When to try again; None where that does not help.
         headers: Further headers.
         quota: Name of the quota that refused, for logs.
+        unit: What that quota counts.
     """
 
     code: str
@@ -54,6 +56,7 @@ class Refusal:
     retry_after_ns: int | None = None
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
     quota: str = ""
+    unit: Unit = "requests"
 
     @property
     def status(self) -> int:
@@ -90,7 +93,10 @@ def log_refusal(call: Call, refusal: Refusal) -> None:
 async def send_refusal(call: Call, refusal: Refusal, send: Send) -> None:
     """Answer the call with a refusal, as plain JSON also where a stream was wanted."""
     body = call.dialect.error_body(
-        status=refusal.status, code=refusal.code, message=refusal.message
+        status=refusal.status,
+        code=refusal.code,
+        message=refusal.message,
+        unit=refusal.unit,
     )
     headers = [
         (b"content-type", b"application/json"),

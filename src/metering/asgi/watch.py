@@ -11,8 +11,8 @@ from metering.asgi.record import closing_event, running_event
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report, StreamReader
 from metering.errors import StorageError
+from metering.limit_rules import units_used
 from metering.money import format_usd
-from metering.quota import BudgetQuota
 from metering.usage import Ending
 
 __all__ = ["Watch"]
@@ -111,8 +111,7 @@ class Watch:
         headers.append((b"x-usage-id", call.id.encode()))
         if not find_header(headers, b"x-request-id"):
             headers.append((b"x-request-id", call.id.encode()))
-        for demand, verdict in zip(call.demands, call.verdicts, strict=False):
-            headers += limit_headers(demand, verdict)
+        headers += limit_headers(call.demands, call.verdicts)
         if call.clamp is not None and call.clamp.changes:
             cap = b"%d" % call.clamp.output_tokens_max
             headers.append((b"x-output-tokens-limit", cap))
@@ -278,14 +277,24 @@ class Watch:
         call, limiter = self._call, self._parts.limiter
         hold_id = hold_id_of(call)
         if limiter is not None and hold_id:
-            charge_p = 0 if call.event is None else call.event.charge_p
-            costs = [
-                charge_p if type(d.quota) is BudgetQuota else d.cost
-                for d in call.demands
-            ]
-            await limiter.settle(hold_id, call.demands, costs)
+            await limiter.settle(hold_id, call.demands, _costs(call))
         if self._parts.log_calls and call.event is not None:
             _log_call(call)
+
+
+def _costs(call: Call) -> list[int]:
+    """Return what the call used in the end of each quota."""
+    event = call.event
+    return [
+        demand.cost
+        if demand.unit == "requests"
+        else 0
+        if event is None
+        else event.charge_p
+        if demand.unit == "pico_usd"
+        else units_used(demand.unit, event.usage)
+        for demand in call.demands
+    ]
 
 
 def _log_call(call: Call) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from metering.clock import NS_PER_S
 from metering.config.document import Document
+from metering.config.limit_rules import limit_rules
 from metering.config.plan import JournalSettings, Plan
 from metering.config.price_book import price_book
 from metering.config.schema import RouteTable
@@ -39,10 +40,13 @@ def load_plan(text: str, *, source: str) -> Plan:
     document = Document(text, source)
     file = document.read()
     calls, journal = file.calls, file.journal
+    tiers = tier_book(file.tiers, document)
+    prices = price_book(file.models, document)
     return Plan(
         name=file.plan.name,
-        tiers=tier_book(file.tiers, document),
-        prices=price_book(file.models, document),
+        tiers=tiers,
+        prices=prices,
+        limits=limit_rules(file.limits, tiers, prices, document),
         sign_up_credit_p=file.credit.sign_up.pico,
         anonymous=calls.anonymous,
         unpriced=calls.unpriced,

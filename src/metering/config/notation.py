@@ -14,7 +14,7 @@ from metering.errors import ConfigurationError
 from metering.money import parse_usd
 from metering.quota import RateQuota
 
-__all__ = ["Count", "Dollars", "Instant", "request_quota"]
+__all__ = ["Count", "Dollars", "Instant", "rate_quotas"]
 
 _FACTORS = {"K": 1 << 10, "M": 1 << 20}
 _COUNT_MAX = 1_000_000_000
@@ -106,21 +106,28 @@ class Instant:
         return self._text
 
 
-def request_quota(rate: str, burst: int | None = None) -> RateQuota:
-    """Return the quota that *rate* names, in the notation of `limits`.
+def rate_quotas(text: str, burst: int | None = None) -> tuple[RateQuota, ...]:
+    """Return the quotas that *text* names, in the notation of `limits`.
 
     Args:
-        rate: Requests per time, such as "100/minute" or "100 per 2 minutes". A month
-            is 30 days and a year 360.
-        burst: Requests that may pass at once; None means as many as the rate's.
+        text: Units per time, such as "100/minute" or "100 per 2 minutes", or several
+            such rates: "10/second; 5000/day". A month is 30 days and a year 360.
+        burst: Units that may pass at once, for one rate; None means as many as its own.
 
     Raises:
-        ConfigurationError: It is not one rate, or one that admits nothing.
+        ConfigurationError: It is not a rate, one that admits nothing, or two of the
+            same period; or a burst is given for several.
     """
     try:
-        rates = limits.parse_many(rate)
+        rates = limits.parse_many(text)
     except ValueError:
         raise ConfigurationError("It is not a rate.") from None
-    if len(rates) != 1:
-        raise ConfigurationError(f"It names {len(rates)} rates.")
-    return RateQuota(rates[0].amount, rates[0].get_expiry() * NS_PER_S, burst)
+    if burst is not None and len(rates) != 1:
+        raise ConfigurationError(f"It names {len(rates)} rates, and burst is for one.")
+    spans_s = [rate.get_expiry() for rate in rates]
+    if len(set(spans_s)) < len(spans_s):
+        raise ConfigurationError("It names two rates of the same period.")
+    return tuple(
+        RateQuota(rate.amount, span_s * NS_PER_S, burst)
+        for rate, span_s in zip(rates, spans_s, strict=True)
+    )

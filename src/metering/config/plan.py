@@ -6,6 +6,7 @@ from typing import Literal
 
 from metering.accounts import TierBook
 from metering.clock import NS_PER_S
+from metering.limit_rules import LimitRule
 from metering.pricing import PriceBook
 
 __all__ = ["JournalSettings", "Plan"]
@@ -33,6 +34,7 @@ class Plan:
         name: What the plan is called.
         tiers: Tiers, and who is in which.
         prices: Models, and what they cost when.
+        limits: Limits beside those of the tiers.
         sign_up_credit_p: Credit of a new account, in pico-dollars.
         anonymous: Account that calls without a key are billed to; None: refused.
         unpriced: What becomes of a call to a model that has no price just then:
@@ -53,6 +55,7 @@ class Plan:
     name: str
     tiers: TierBook
     prices: PriceBook
+    limits: tuple[LimitRule, ...] = ()
     sign_up_credit_p: int = 0
     anonymous: str | None = None
     unpriced: Literal["refuse", "pass"] = "refuse"

@@ -14,6 +14,7 @@ __all__ = [
     "CallTable",
     "CreditTable",
     "JournalTable",
+    "LimitTable",
     "ModelTable",
     "PlanFile",
     "PlanTable",
@@ -111,8 +112,9 @@ class RateTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 RequestLimit = Annotated[
     str | RateTable,
     Meta(
-        description='one rate, such as "100/minute" or "100 per 2 minutes" (second,'
-        ' minute, hour, day, month or year), or { rate = "100/minute", burst = 20 }'
+        description='a rate, such as "100/minute" or "100 per 2 minutes" (second,'
+        ' minute, hour, day, month or year), several, such as "10/second; 5000/day",'
+        ' or { rate = "100/minute", burst = 20 }'
     ),
 ]
 
@@ -138,6 +140,30 @@ class TierTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     funding: Annotated[
         Literal["credit", "postpaid"], Meta(description='"credit" or "postpaid"')
     ] = "postpaid"
+
+
+class LimitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[limits]]`: a limit beside those of the tiers."""
+
+    name: Annotated[
+        str,
+        Meta(
+            pattern="^[a-z][a-z0-9-]{0,39}$",
+            description='letters, digits and hyphens, such as "tokens-per-minute"',
+        ),
+    ]
+    rate: RequestLimit | None = None
+    at_once: Units | None = None
+    unit: Annotated[
+        Literal["requests", "tokens", "input_tokens", "output_tokens"],
+        Meta(description='"requests", "tokens", "input_tokens" or "output_tokens"'),
+    ] = "requests"
+    per: tuple[Text, ...] = ("account",)
+    tiers: tuple[
+        Annotated[int, Meta(ge=0, le=1000, description="the level of a tier")], ...
+    ] = ()
+    models: tuple[Text, ...] = ()
+    shadow: Flag = False
 
 
 class PriceTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -179,4 +205,5 @@ class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     storage: StorageTable = StorageTable()
     routes: tuple[RouteTable, ...] = ()
     tiers: tuple[TierTable, ...]
+    limits: tuple[LimitTable, ...] = ()
     models: tuple[ModelTable, ...] = ()

@@ -2,7 +2,7 @@
 
 from metering.accounts import ModelClass, Tier, TierBook
 from metering.config.document import Document
-from metering.config.notation import request_quota
+from metering.config.notation import rate_quotas
 from metering.config.schema import RequestTable, TierTable
 from metering.quota import RateQuota
 
@@ -67,15 +67,15 @@ def _tier(table: TierTable, path: str, document: Document) -> Tier:
 
 def _requests(
     table: RequestTable, path: str, document: Document
-) -> dict[ModelClass, RateQuota]:
-    quotas: dict[ModelClass, RateQuota] = {}
+) -> dict[ModelClass, tuple[RateQuota, ...]]:
+    quotas: dict[ModelClass, tuple[RateQuota, ...]] = {}
     classes: tuple[ModelClass, ...] = ("paid", "free")
     for name in classes:
         limit = table.paid if name == "paid" else table.free
         if isinstance(limit, str):
             with document.at(f"{path}.{name}"):
-                quotas[name] = request_quota(limit)
+                quotas[name] = rate_quotas(limit)
         elif limit is not None:
             with document.at(f"{path}.{name}.rate"):
-                quotas[name] = request_quota(limit.rate, limit.burst)
+                quotas[name] = rate_quotas(limit.rate, limit.burst)
     return quotas

@@ -92,7 +92,7 @@ def tiers_table(statements: Iterable[Statement]) -> Table:
             statement.account.id,
             statement.before.name,
             after.name,
-            f"{after.requests['paid'].amount:,}",
+            f"{after.requests['paid'][0].amount:,}",
             f"{after.output_tokens_max:,} tokens",
             f"${format_usd(statement.account.lifetime_paid_p)}",
             f"${format_usd(credit.ceiling_p - credit.used_p)}",

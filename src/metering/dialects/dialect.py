@@ -10,6 +10,7 @@ from typing import NamedTuple, Protocol
 import msgspec
 
 from metering.facts import RequestFacts
+from metering.quota import Unit
 from metering.usage import Usage
 
 __all__ = ["Dialect", "Members", "Report", "StreamReader"]
@@ -104,6 +105,15 @@ class Dialect(Protocol):
         """
         ...
 
-    def error_body(self, *, status: int, code: str, message: str) -> bytes:
-        """Return a refusal as the dialect's clients expect it, as JSON."""
+    def error_body(
+        self, *, status: int, code: str, message: str, unit: Unit = "requests"
+    ) -> bytes:
+        """Return a refusal as the dialect's clients expect it, as JSON.
+
+        Args:
+            status: The HTTP status.
+            code: Why, such as "rate_limit_exceeded".
+            message: The same in a sentence.
+            unit: What the quota that refused counts.
+        """
         ...

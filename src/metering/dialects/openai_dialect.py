@@ -10,6 +10,7 @@ from metering.dialects.openai_members import ask_usage
 from metering.dialects.openai_stream import UsageRemover, UsageWatcher
 from metering.dialects.openai_usage import read_answer, report_of, written_tokens
 from metering.facts import RequestFacts
+from metering.quota import Unit
 
 __all__ = ["OpenAIDialect"]
 
@@ -61,9 +62,13 @@ class OpenAIDialect:
             return UsageRemover(writes=self.writes)
         return UsageWatcher(writes=self.writes)
 
-    def error_body(self, *, status: int, code: str, message: str) -> bytes:
+    def error_body(
+        self, *, status: int, code: str, message: str, unit: Unit = "requests"
+    ) -> bytes:
         """Return a refusal as OpenAI's clients expect it."""
         usual = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP's own line
         kind = _TYPE_BY_CODE.get(code, usual)
+        if kind == "requests" and unit.endswith("tokens"):
+            kind = "tokens"
         error = {"message": message, "type": kind, "code": code, "param": None}
         return msgspec.json.encode({"error": error})
