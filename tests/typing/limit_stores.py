@@ -2,6 +2,7 @@
 
 from metering.backends.cached import Aiocache, AiocacheSnapshots
 from metering.backends.memory import MemoryLimitStore
+from metering.backends.redis import RedisLimitStore
 from metering.clock import Clock
 from metering.stores import AccountVersions, LimitStore, Snapshots
 from metering.testing.clock import ManualClock
@@ -10,6 +11,12 @@ from metering.testing.clock import ManualClock
 def memory_limits() -> tuple[LimitStore, AccountVersions]:
     """One process's limits, and where changes are announced to it."""
     store = MemoryLimitStore()
+    return store, store
+
+
+def redis_limits() -> tuple[LimitStore, AccountVersions]:
+    """Limits that hosts share, and where changes are announced to all of them."""
+    store = RedisLimitStore("redis://localhost")
     return store, store
 
 

@@ -1,0 +1,53 @@
+-- seed: {base, now, kind, units}; key: spent
+local function seed(op, base)
+  local set = call("SET", KEYS[base + 1], op[4], "NX", "PX", LEDGERED_MS)
+  return set ~= false
+end
+
+-- peek: {base, now, kind, demands}; keys: holds, demands ...
+local function peek(op, base, now)
+  local state = read(base + 1, op[4], false, "", now)
+  local states = {}
+  for n, demand in ipairs(op[4]) do
+    states[n] = told(demand, n, state, base + 1)
+  end
+  return { now, states }
+end
+
+-- sweep: {base, now, kind}; key: holds. Tells how many ended and how many still run.
+local function sweep(_, base, now)
+  return { expire(KEYS[base + 1], now) }
+end
+
+-- announce: {base, now, kind, version}; key: version
+local VERSION_MS = 86400000
+local function announce(op, base)
+  if tonumber(call("GET", KEYS[base + 1]) or 0) < op[4] then
+    call("SET", KEYS[base + 1], string.format("%.0f", op[4]), "PX", VERSION_MS)
+  end
+  return true
+end
+
+local function nothing()
+  return true
+end
+
+-- ARGV: the operations, packed; how much longer than needed an instant is kept, in ms.
+-- Each operation is decided after those before it, and has an answer or error of its own.
+local KINDS = {
+  acquire = acquire, settle = settle, take_back = settle, renew = renew,
+  seed = seed, peek = peek, sweep = sweep, announce = announce, nothing = nothing,
+}
+local time = call("TIME")
+local server_now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+local grace_ms = tonumber(ARGV[2])
+local answers = {}
+for n, op in ipairs(cmsgpack.unpack(ARGV[1])) do
+  local now = op[2] >= 0 and op[2] or server_now
+  local fine, answer = pcall(KINDS[op[3]], op, op[1], now, grace_ms)
+  if not fine then
+    answer = { "error", type(answer) == "table" and answer.err or tostring(answer) }
+  end
+  answers[n] = answer
+end
+return cmsgpack.pack(answers)

@@ -1,0 +1,383 @@
+"""One connection to one server: what is asked in one turn of the loop goes as one.
+
+While a batch is on its way the next one gathers, so there is one write and one read for
+all that is asked meanwhile. One task does this, and it ends when nothing is left to do.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from math import inf
+from typing import Any
+
+from redis.exceptions import (
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    ResponseError,
+)
+
+from metering.backends.redis.script import (
+    OPERATIONS_MAX,
+    SCRIPT,
+    SCRIPT_SHA,
+    Operation,
+    answers_of,
+    arguments_of,
+)
+from metering.backends.redis.wire import (
+    CONNECT_S,
+    FAULTS,
+    Connection,
+    closed_by_server,
+)
+from metering.errors import StorageError
+
+__all__ = ["QUEUE_MAX", "Link"]
+
+QUEUE_MAX = 16_384
+"""Operations that may wait; one more is refused."""
+
+OWED_MAX = 65_536
+"""Operations that must still arrive, kept while the server is away: the latest ones."""
+
+OWED_S = 1800.0
+"""How long they are kept: the server knows for longer which ones it has seen."""
+
+_BATCH_MAX = 8 * OPERATIONS_MAX
+_ERRORS_MAX = 3
+_PAUSE_S = 0.05
+_PAUSE_S_MAX = 1.0
+_IDLE_S = 0.5
+
+
+class Link:
+    """Sends operations in batches, and fails at once while the server is away.
+
+    The first missed deadline, connection refused, or three errors in a row open the
+    circuit. While it is open a probe is sent now and then, and nothing else.
+
+    Args:
+        connect: Makes a connection, not connected yet.
+        deadline_s: Longest time an operation waits for its answer.
+        grace_ms: How much longer than needed instants are kept in the server.
+        on_change: Told when the circuit opened or closed.
+        on_moved: Told of operations whose slot is elsewhere; it sends them there.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Connection],
+        *,
+        deadline_s: float,
+        grace_ms: int,
+        on_change: Callable[[], None],
+        on_moved: Callable[[MovedError, list[Operation]], None] | None = None,
+    ) -> None:
+        self.fault: StorageError | None = None
+        self._connect = connect
+        self._deadline_s = deadline_s
+        self._grace_ms = grace_ms
+        self._on_change = on_change
+        self._on_moved = on_moved
+        self._connection: Connection | None = None
+        self._used_s = 0.0
+        self._queue: deque[Operation] = deque()
+        self._flying: list[list[Operation]] = []
+        self._owed: deque[tuple[float, Operation]] = deque(maxlen=OWED_MAX)
+        self._errors = 0
+        self._pause_s = _PAUSE_S
+        self._task: asyncio.Task[None] | None = None
+        self._timer: asyncio.Handle | None = None
+        self._look_s = inf
+
+    def submit(self, operation: Operation) -> None:
+        """Put an operation into the next batch; it is answered in any case."""
+        loop = asyncio.get_running_loop()
+        if self.fault is not None:
+            self._give_up(operation, self.fault)
+            return
+        if len(self._queue) >= QUEUE_MAX:
+            crowded = f"{QUEUE_MAX} operations wait for Redis; it cannot keep up."
+            self._give_up(operation, StorageError(crowded))
+            return
+        self._queue.append(operation)
+        if self._task is None:
+            self._task = loop.create_task(self._work())
+        if operation.due_s < self._look_s:
+            self._look_at(operation.due_s)
+
+    async def connect(self) -> None:
+        """Ask for nothing, so that the connection is there and the script loaded.
+
+        Raises:
+            StorageError: There is no answer within the time for a connection.
+        """
+        operation = Operation("nothing", [])
+        loop = asyncio.get_running_loop()
+        operation.future = loop.create_future()
+        operation.due_s = loop.time() + 2 * CONNECT_S
+        self.submit(operation)
+        await operation.future
+
+    async def command(self, *words: str) -> Any:
+        """Run one plain command on a connection of its own."""
+        connection = self._connect()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await connection.connect()
+                packed = connection.pack_command(*words)
+                await connection.send_packed_command(packed, check_health=False)
+                return await connection.read_response()
+        except FAULTS as error:
+            raise StorageError(f"Redis did not answer {words[0]}: {error}") from error
+        finally:
+            await connection.disconnect(nowait=True)
+
+    async def aclose(self) -> None:
+        """End the task and the connection; who still waits gets an error."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        self._look_at(inf)
+        await self._drop()
+
+    def owed(self) -> list[Operation]:
+        """Take over what must still arrive, and is not too old to be recognised."""
+        oldest_s = asyncio.get_running_loop().time() - OWED_S
+        owed = [operation for at_s, operation in self._owed if at_s >= oldest_s]
+        self._owed.clear()
+        return owed
+
+    async def _work(self) -> None:
+        try:
+            while self._queue or self.fault is not None:
+                if self.fault is None:
+                    await self._exchange()
+                else:
+                    await self._probe()
+        finally:
+            self._task = None
+            self._fail(StorageError("The store was closed."))
+
+    async def _exchange(self) -> None:
+        self._flying = scripts = self._drain()
+        if not scripts:
+            return
+        errors = self._errors
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                await self._run(await self._connected(), scripts)
+            if errors == self._errors and self.fault is None:
+                self._errors = 0
+                self._pay()
+        except FAULTS as error:
+            await self._drop()
+            self._errors += 1
+            fault = StorageError(f"Redis did not answer: {error!r}")
+            if self.fault is None and self._errors < _ERRORS_MAX:
+                self._send_again(scripts, fault)
+            else:
+                self._open(fault)
+        finally:
+            self._flying = []
+
+    async def _connected(self) -> Connection:
+        """Return a live connection; refusing one opens the circuit at once."""
+        now_s = asyncio.get_running_loop().time()
+        connection = self._connection
+        idle = connection is not None and now_s - self._used_s > _IDLE_S
+        # A server that restarted has closed it, and it would cost a batch to learn so.
+        if connection is not None and idle and await closed_by_server(connection):
+            await self._drop()
+            connection = None
+        if connection is None:
+            connection = self._connect()
+            try:
+                await connection.connect()
+            except BaseException:
+                self._errors = _ERRORS_MAX
+                await connection.disconnect(nowait=True)
+                raise
+            self._connection = connection
+        self._used_s = now_s
+        return connection
+
+    async def _run(
+        self, connection: Connection, scripts: list[list[Operation]]
+    ) -> None:
+        """Send scripts and take their answers; those not loaded yet are sent whole."""
+        unknown = await self._round(connection, scripts, whole=False)
+        if unknown:
+            await self._round(connection, unknown, whole=True)
+
+    async def _round(
+        self,
+        connection: Connection,
+        scripts: list[list[Operation]],
+        *,
+        whole: bool,
+    ) -> list[list[Operation]]:
+        packed: list[bytes] = []
+        for operations in scripts:
+            name = ("EVAL", SCRIPT) if whole else ("EVALSHA", SCRIPT_SHA)
+            words = arguments_of(operations, self._grace_ms)
+            packed += connection.pack_command(*name, *words)
+            for operation in operations:
+                operation.sent = True
+            whole = False
+        await connection.send_packed_command(packed, check_health=False)
+        unknown: list[list[Operation]] = []
+        for operations in scripts:
+            try:
+                reply = await connection.read_response(disable_decoding=True)
+            except NoScriptError:
+                unknown.append(operations)
+            except ReadOnlyError as error:
+                raise ConnectionError(str(error)) from error
+            except MovedError as error:
+                self._moved(error, operations)
+            except ResponseError as error:
+                self._refused(error, operations)
+            else:
+                answers = answers_of(reply, len(operations))
+                for operation, answer in zip(operations, answers, strict=True):
+                    operation.answer(answer)
+        return unknown
+
+    def _moved(self, error: MovedError, operations: list[Operation]) -> None:
+        if self._on_moved is None:
+            self._refused(error, operations)
+        else:
+            self._on_moved(error, operations)
+
+    def _refused(self, error: ResponseError, operations: list[Operation]) -> None:
+        """The server answered an error instead of running the script."""
+        fault = StorageError(f"Redis refused to decide: {error}")
+        for operation in operations:
+            operation.sent = False
+            self._give_up(operation, fault)
+        self._errors += 1
+        if self._errors >= _ERRORS_MAX or not operations:
+            raise ConnectionError(str(error)) from error
+
+    async def _probe(self) -> None:
+        """Ask for nothing, now and then, until that is answered in time."""
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(CONNECT_S):
+                connection = await self._connected()
+                began_s = loop.time()
+                await self._run(connection, [[]])
+                in_time = loop.time() - began_s <= self._deadline_s
+        except FAULTS:
+            await self._drop()
+            in_time = False
+        if in_time:
+            self._close()
+        else:
+            await asyncio.sleep(self._pause_s)
+            self._pause_s = min(2 * self._pause_s, _PAUSE_S_MAX)
+
+    def _open(self, fault: StorageError) -> None:
+        known, self.fault = self.fault, fault
+        self._fail(fault)
+        if known is None:
+            self._on_change()
+
+    def _close(self) -> None:
+        self.fault, self._errors, self._pause_s = None, 0, _PAUSE_S
+        self._pay()
+        self._on_change()
+
+    def _pay(self) -> None:
+        """Send what is owed, before anything that is asked now."""
+        if self._owed:
+            self._queue.extendleft(reversed(self.owed()))
+
+    def _look_at(self, when_s: float) -> None:
+        """Look at that instant whether an answer is missing; inf for never."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        self._look_s = when_s
+        if when_s < inf:
+            self._timer = asyncio.get_running_loop().call_at(when_s, self._look)
+
+    def _look(self) -> None:
+        """Judge the server by the clock, less what the loop itself was late."""
+        loop = asyncio.get_running_loop()
+        late_s = min(max(0.0, loop.time() - self._look_s), self._deadline_s)
+        self._timer = loop.call_later(late_s, self._judge, 2)
+
+    def _judge(self, turns: int) -> None:
+        loop = asyncio.get_running_loop()
+        if turns:  # what has arrived in the socket is read first
+            self._timer = loop.call_soon(self._judge, turns - 1)
+            return
+        first_s = min((op.due_s for op in self._all() if op.awaited), default=inf)
+        if first_s > loop.time():
+            self._look_at(first_s)
+            return
+        self._look_at(inf)
+        if self.fault is None:
+            ms = self._deadline_s * 1000
+            self._open(StorageError(f"Redis did not answer within {ms:g} ms."))
+
+    def _drain(self) -> list[list[Operation]]:
+        """Take scripts off the queue: full ones, each of one slot."""
+        scripts: list[list[Operation]] = []
+        filling: dict[int, list[Operation]] = {}
+        queue = self._queue
+        for _ in range(min(len(queue), _BATCH_MAX)):
+            operation = queue.popleft()
+            if operation.unwanted:
+                continue
+            script = filling.get(operation.slot)
+            if script is None or len(script) >= OPERATIONS_MAX:
+                script = filling[operation.slot] = []
+                scripts.append(script)
+            script.append(operation)
+        return scripts
+
+    def _all(self) -> Iterable[Operation]:
+        for script in self._flying:
+            yield from script
+        yield from self._queue
+
+    def _send_again(self, scripts: list[list[Operation]], fault: StorageError) -> None:
+        """Put what was lost with a connection in front, once, if that is harmless."""
+        for script in reversed(scripts):
+            for operation in reversed(script):
+                if operation.future is not None and operation.future.done():
+                    continue
+                if operation.tries or (operation.sent and not operation.repeatable):
+                    self._give_up(operation, fault)
+                else:
+                    operation.tries += 1
+                    self._queue.appendleft(operation)
+
+    def _fail(self, fault: StorageError) -> None:
+        for operation in [*self._all()]:
+            self._give_up(operation, fault)
+        self._queue.clear()
+        self._flying = []
+
+    def _give_up(self, operation: Operation, fault: StorageError) -> None:
+        """Tell who waits, and keep what must arrive all the same."""
+        now_s = asyncio.get_running_loop().time()
+        future = operation.future
+        must_arrive = operation.insistent and (future is None or future.cancelled())
+        if future is not None and future.done() and not must_arrive:
+            return  # answered, or cancelled by somebody who has sent the undoing
+        operation.answer(fault)
+        if operation.insistent:
+            operation.future = None
+            self._owed.append((now_s, operation))
+        elif operation.sent and operation.undo is not None:
+            self._owed += [(now_s, undoing) for undoing in operation.undo()]
+
+    async def _drop(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            await connection.disconnect(nowait=True)
