@@ -3,8 +3,8 @@
 from metering.accounts import TierBook
 from metering.config.document import Document
 from metering.config.notation import rate_quotas
-from metering.config.schema import LimitTable
-from metering.limit_rules import LimitRule, LimitUnit
+from metering.config.schema import LimitTable, RateTable
+from metering.limit_rules import LimitRule
 from metering.pricing import PriceBook
 from metering.quota import BudgetQuota, Quota
 
@@ -58,25 +58,26 @@ def _check_scope(
             raise document.fault(f"{path}.models[{at}]", reason)
 
 
-def _rule(table: LimitTable, path: str, document: Document) -> LimitRule:
-    unit: LimitUnit = table.unit
-    quotas: tuple[Quota, ...]
-    if (table.rate is None) == (table.at_once is None):
-        raise document.fault(path, "A limit has either a rate or at_once.")
-    if table.at_once is not None:
-        if table.unit != "requests":
-            raise document.fault(f"{path}.unit", "at_once counts requests.")
-        unit, quotas = "running", (BudgetQuota(table.at_once.units),)
-    elif isinstance(table.rate, str):
+def _quotas(table: LimitTable, path: str, document: Document) -> tuple[Quota, ...]:
+    rate, at_once = table.rate, table.at_once
+    if rate is None and at_once is not None:
+        return (BudgetQuota(at_once.units),)
+    if isinstance(rate, str) and at_once is None:
         with document.at(f"{path}.rate"):
-            quotas = rate_quotas(table.rate)
-    elif table.rate is not None:
+            return rate_quotas(rate)
+    if isinstance(rate, RateTable) and at_once is None:
         with document.at(f"{path}.rate.rate"):
-            quotas = rate_quotas(table.rate.rate, table.rate.burst)
+            return rate_quotas(rate.rate, rate.burst)
+    raise document.fault(path, "A limit has either a rate or at_once.")
+
+
+def _rule(table: LimitTable, path: str, document: Document) -> LimitRule:
+    if table.at_once is not None and table.unit != "requests":
+        raise document.fault(f"{path}.unit", "at_once counts requests.")
     return LimitRule(
         name=table.name,
-        quotas=quotas,
-        unit=unit,
+        quotas=_quotas(table, path, document),
+        unit=table.unit if table.at_once is None else "running",
         per=table.per,
         tiers=frozenset(table.tiers) or None,
         models=frozenset(table.models) or None,
