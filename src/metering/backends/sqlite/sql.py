@@ -1,0 +1,111 @@
+"""The tables of a limits database, and every statement on them."""
+
+APPLICATION_ID = 0x6D74726C
+"""Marks the file as a limits database; SQLite keeps it in the file's header."""
+
+VERSION = 1
+
+# S608: both values are constants of this module.
+SCHEMA = f"""
+BEGIN IMMEDIATE;
+CREATE TABLE rates (
+  key TEXT PRIMARY KEY, due_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE budgets (
+  key TEXT PRIMARY KEY, spent INTEGER NOT NULL, held INTEGER NOT NULL,
+  lease_us INTEGER NOT NULL, seeded INTEGER, used_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TABLE holds (
+  id TEXT PRIMARY KEY, until_us INTEGER NOT NULL, held TEXT NOT NULL,
+  outcome TEXT NOT NULL, brought_back INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE INDEX holds_by_lease ON holds (until_us);
+CREATE TABLE settled (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+CREATE TABLE versions (
+  number INTEGER PRIMARY KEY, account_id TEXT NOT NULL UNIQUE,
+  version INTEGER NOT NULL
+) STRICT;
+CREATE TABLE epochs (epoch INTEGER NOT NULL) STRICT;
+INSERT INTO epochs VALUES (0);
+PRAGMA application_id = {APPLICATION_ID};
+PRAGMA user_version = {VERSION};
+COMMIT;
+"""  # noqa: S608
+
+# What was seeded in another epoch than this one is read as unknown.
+READ = """
+SELECT
+  (SELECT min(until_us) FROM holds),
+  (SELECT json_group_object(key, due_us) FROM rates
+    WHERE key IN (SELECT value FROM json_each(?1))),
+  (SELECT json_group_object(
+      key, json_array(iif(ifnull(seeded, ?5) = ?5, spent, 0), held, lease_us,
+      iif(seeded = ?5, ?5, NULL), used_us)) FROM budgets
+    WHERE key IN (SELECT value FROM json_each(?2))),
+  (SELECT json_group_object(id, json_array(
+      until_us, json(held), outcome, brought_back)) FROM holds
+    WHERE id IN (SELECT value FROM json_each(?3))),
+  (SELECT json_group_array(id) FROM settled
+    WHERE id IN (SELECT value FROM json_each(?3))),
+  (SELECT json_group_object(account_id, version) FROM versions
+    WHERE account_id IN (SELECT value FROM json_each(?4)))
+"""
+PUT_RATES = """
+INSERT INTO rates SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]')
+  FROM json_each(?1) WHERE true
+  ON CONFLICT (key) DO UPDATE SET due_us = excluded.due_us
+"""
+PUT_BUDGETS = """
+INSERT OR REPLACE INTO budgets
+  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1][0]'),
+    json_extract(value, '$[1][1]'), json_extract(value, '$[1][2]'),
+    json_extract(value, '$[1][3]'), json_extract(value, '$[1][4]')
+  FROM json_each(?1)
+"""
+DROP_BUDGETS = """
+DELETE FROM budgets WHERE key IN (SELECT value FROM json_each(?1))
+"""
+PUT_HOLDS = """
+INSERT OR REPLACE INTO holds
+  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1][0]'),
+    json_extract(value, '$[1][1]'), json_extract(value, '$[1][2]'),
+    json_extract(value, '$[1][3]')
+  FROM json_each(?1)
+"""
+DROP_HOLDS = "DELETE FROM holds WHERE id IN (SELECT value FROM json_each(?1))"
+PUT_SETTLED = "INSERT OR REPLACE INTO settled (id) SELECT value FROM json_each(?1)"
+DROP_SETTLED = "DELETE FROM settled WHERE id IN (SELECT value FROM json_each(?1))"
+BOUND_SETTLED = """
+DELETE FROM settled WHERE number <= (SELECT max(number) FROM settled) - ?1
+"""
+PUT_VERSIONS = """
+INSERT OR REPLACE INTO versions (account_id, version)
+  SELECT json_extract(value, '$[0]'), json_extract(value, '$[1]') FROM json_each(?1)
+"""
+BOUND_VERSIONS = """
+DELETE FROM versions WHERE number <= (SELECT max(number) FROM versions) - ?1
+"""
+LEASE_OF = """
+SELECT min(holds.until_us) FROM holds, json_each(holds.held) AS part
+  WHERE json_extract(part.value, '$[0]') = ?1
+"""
+GIVE_BACK_EXPIRED = """
+UPDATE budgets SET held = held - over.units FROM (
+  SELECT json_extract(part.value, '$[0]') AS key,
+    sum(json_extract(part.value, '$[1]')) AS units
+  FROM holds, json_each(holds.held) AS part
+  WHERE holds.until_us <= ?1 GROUP BY 1
+) AS over WHERE budgets.key = over.key
+"""
+DROP_EXPIRED = "DELETE FROM holds WHERE until_us <= ?1"
+RATES_SEEN = """
+SELECT max(key) FROM (SELECT key FROM rates WHERE key > ?1 ORDER BY key LIMIT ?2)
+"""
+DROP_RATES = "DELETE FROM rates WHERE key > ?1 AND key <= ?2 AND due_us <= ?3"
+BUDGETS_SEEN = """
+SELECT max(key) FROM (SELECT key FROM budgets WHERE key > ?1 ORDER BY key LIMIT ?2)
+"""
+DROP_IDLE_BUDGETS = """
+DELETE FROM budgets WHERE key > ?1 AND key <= ?2 AND held = 0
+  AND used_us <= ?3 - iif(seeded IS NULL, iif(spent = 0, 0, ?5), ?4)
+"""
