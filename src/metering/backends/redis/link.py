@@ -179,8 +179,7 @@ class Link:
                 self._send_again(scripts, fault)
             else:
                 self._open(fault)
-        finally:
-            self._flying = []
+        self._flying = []
 
     async def _connected(self) -> Connection:
         """Return a live connection; refusing one opens the circuit at once."""
