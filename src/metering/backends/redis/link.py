@@ -206,6 +206,9 @@ class Link:
         self, connection: Connection, scripts: list[list[Operation]]
     ) -> None:
         """Send scripts and take their answers; those not loaded yet are sent whole."""
+        for script in scripts:  # the connection may have taken long
+            script[:] = [op for op in script if op.sent or not op.unwanted]
+        scripts = [script for script in scripts if script]
         unknown = await self._round(connection, scripts, whole=False)
         if unknown:
             await self._round(connection, unknown, whole=True)
@@ -257,7 +260,7 @@ class Link:
             operation.sent = False
             self._give_up(operation, fault)
         self._errors += 1
-        if self._errors >= _ERRORS_MAX or not operations:
+        if self._errors >= _ERRORS_MAX and self.fault is None:
             raise ConnectionError(str(error)) from error
 
     async def _probe(self) -> None:
@@ -267,12 +270,15 @@ class Link:
             async with asyncio.timeout(CONNECT_S):
                 connection = await self._connected()
                 began_s = loop.time()
-                await self._run(connection, [[]])
+                nothing = Operation("nothing", [])
+                answer = nothing.future = loop.create_future()
+                await self._run(connection, [[nothing]])
                 in_time = loop.time() - began_s <= self._deadline_s
+                answered = answer.exception() is None
         except FAULTS:
             await self._drop()
-            in_time = False
-        if in_time:
+            in_time = answered = False
+        if in_time and answered:
             self._close()
         else:
             await asyncio.sleep(self._pause_s)
