@@ -3,21 +3,26 @@
 from collections.abc import Callable, Sequence
 
 import anyio
+import msgspec
+import structlog
 from anyio import to_thread
 
 from metering.clock import NS_PER_S, Clock
-from metering.quota import Demand
-from metering.stores import LimitStore, Outcome, SettleResult
+from metering.errors import StorageError
+from metering.ids import uuid7
+from metering.keeper import Keeper
+from metering.local_share import LocalShare
+from metering.quota import Demand, RateQuota
+from metering.stores import LimitStore, Outcome
 
 __all__ = ["Limiter", "SpentOf"]
 
 SpentOf = Callable[[str, int], int]
 """Returns what the budget of a key has spent at an instant; runs in a thread."""
 
-SETTLE_S = 2.0
-"""Longest time that an ended call waits for the store; then its lease runs out."""
-
 _ENDLESS_NS = 2**62
+
+_log = structlog.get_logger("metering")
 
 
 class Limiter:
@@ -28,6 +33,11 @@ class Limiter:
         clock: The node's clock.
         lease_ns: How long a hold outlives a process that died, in a store that does.
         spent_of: Where the seed of a ledgered budget comes from; None without any.
+        share: What this node grants by itself while the store is away; None: nothing.
+
+    Attributes:
+        store: The store.
+        seeding: Held while budgets are seeded, and while a payment is recorded.
     """
 
     def __init__(
@@ -37,13 +47,21 @@ class Limiter:
         clock: Clock,
         lease_ns: int = 30 * NS_PER_S,
         spent_of: SpentOf | None = None,
+        share: LocalShare | None = None,
     ) -> None:
         self.store = store
-        self._clock = clock
-        # A store within the process dies with its calls: their holds need no lease.
-        self._lease_ns = lease_ns if store.waits else _ENDLESS_NS
-        self._spent_of = spent_of
         self.seeding = anyio.Lock()
+        self._clock = clock
+        self._spent_of = spent_of
+        self._share = share
+        # A store within the process dies with its calls: their holds need no lease,
+        # and are settled at once.
+        self._lease_ns = lease_ns if store.waits else _ENDLESS_NS
+        self._keeper: Keeper | None = None
+        if store.waits:
+            self._keeper = Keeper(store, clock=clock, lease_ns=lease_ns)
+        self._alone: set[str] = set()
+        self._away = False
 
     async def admit(
         self,
@@ -55,36 +73,68 @@ class Limiter:
         """Grant all demands or take nothing; `stale` is left to the caller.
 
         Raises:
-            StorageError: The store, or the ledger that seeds it, did not answer.
+            StorageError: The store, or the ledger that seeds it, did not answer, and
+                these demands are not for this node to grant by itself.
         """
-        outcome = await self._acquire(demands, hold_id, account)
-        if outcome.status == "unseeded":
-            await self._seed(outcome.unseeded)
-            outcome = await self._acquire(demands, hold_id, account)
+        keeper = self._keeper
+        if keeper is None:
+            return await self._admit(demands, hold_id, account)
+        try:
+            outcome = await self._admit(demands, hold_id, account)
+        except StorageError as error:
+            self._note_away(error)
+            if self._share is None or not self._share.grants(demands):
+                raise
+            return await self._admit_alone(self._share, keeper, demands, hold_id)
+        if self._away:
+            self._away = False
+            _log.info("limits_back", owed=keeper.owed)
+        if hold_id and outcome.status == "admitted":
+            keeper.opened(hold_id, demands)
         return outcome
 
     async def settle(
         self, hold_id: str, demands: Sequence[Demand], costs: Sequence[int]
-    ) -> SettleResult | None:
-        """Replace a hold by what was used, once. None if the store took too long.
-
-        It is shielded: whoever cancels the call does not keep its hold.
-        """
-        settling = self.store.settle(hold_id, demands, costs, now_ns=self._clock())
-        if not self.store.waits:
-            return await settling
-        with anyio.CancelScope(shield=True), anyio.move_on_after(SETTLE_S):
-            return await settling
-        return None
+    ) -> None:
+        """Replace a hold by what was used, once; soon, where the store is elsewhere."""
+        keeper, share = self._keeper, self._share
+        if keeper is None:
+            now_ns = self._clock()
+            await self.store.settle(hold_id, demands, costs, now_ns=now_ns)
+            return
+        if hold_id in self._alone and share is not None:
+            self._alone.discard(hold_id)
+            await share.settle(hold_id, demands, costs, now_ns=self._clock())
+            demands = _not_yet_taken(demands)
+        keeper.ended(hold_id, demands, costs)
 
     async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:
         """Take an early payment off what a budget has spent, once a reference.
 
         To be called with `seeding` held since before the payment was recorded.
         """
-        await self.store.settle(
-            f"relief:{reference}", [demand], [-relief], now_ns=self._clock()
-        )
+        await self.settle(f"relief:{reference}", [demand], [-relief])
+
+    async def close(self, timeout_s: float) -> None:
+        """Bring to the store what it is owed, as far as the time allows."""
+        if self._keeper is not None:
+            await self._keeper.close(timeout_s)
+
+    async def _admit(
+        self,
+        demands: Sequence[Demand],
+        hold_id: str,
+        account: tuple[str, int] | None,
+    ) -> Outcome:
+        outcome = await self._acquire(demands, hold_id, account)
+        if outcome.status == "unseeded":
+            async with self.seeding:
+                for key in outcome.unseeded:
+                    now_ns = self._clock()
+                    spent = await self._spent(key, now_ns)
+                    await self.store.seed(key, spent, now_ns=now_ns)
+            outcome = await self._acquire(demands, hold_id, account)
+        return outcome
 
     async def _acquire(
         self,
@@ -100,11 +150,50 @@ class Limiter:
             account=account,
         )
 
-    async def _seed(self, keys: Sequence[str]) -> None:
-        async with self.seeding:
-            for key in keys:
-                now_ns = self._clock()
-                spent = 0
-                if self._spent_of is not None:
-                    spent = await to_thread.run_sync(self._spent_of, key, now_ns)
-                await self.store.seed(key, spent, now_ns=now_ns)
+    async def _spent(self, key: str, now_ns: int) -> int:
+        if self._spent_of is None:
+            return 0
+        return await to_thread.run_sync(self._spent_of, key, now_ns)
+
+    # While the store is away
+
+    def _note_away(self, error: StorageError) -> None:
+        if not self._away:
+            self._away = True
+            _log.error("limits_away", error=str(error))
+            if self._share is not None:
+                self._share.begin()
+
+    async def _admit_alone(
+        self,
+        share: LocalShare,
+        keeper: Keeper,
+        demands: Sequence[Demand],
+        hold_id: str,
+    ) -> Outcome:
+        now_ns = self._clock()
+        own_id = hold_id or uuid7(now_ns)
+        outcome = await share.acquire(demands, hold_id=own_id, now_ns=now_ns)
+        if outcome.status == "unseeded":
+            for key in outcome.unseeded:
+                spent = await self._spent(key, now_ns)
+                await share.seed(key, spent, now_ns=now_ns)
+            outcome = await share.acquire(demands, hold_id=own_id, now_ns=now_ns)
+        if outcome.status == "admitted":
+            if hold_id:
+                self._alone.add(hold_id)
+                keeper.opened(hold_id, demands)
+            else:
+                costs = [demand.cost for demand in demands]
+                keeper.ended(own_id, _not_yet_taken(demands), costs)
+        return outcome
+
+
+def _not_yet_taken(demands: Sequence[Demand]) -> list[Demand]:
+    """Return demands as the shared store must see them: it has granted no rate."""
+    return [
+        msgspec.structs.replace(demand, cost=0)
+        if isinstance(demand.quota, RateQuota)
+        else demand
+        for demand in demands
+    ]

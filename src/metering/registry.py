@@ -9,7 +9,7 @@ from anyio import to_thread
 from metering.accounts import Account, ApiKey, Overrides, hash_key, new_secret
 from metering.billing import usage_limit_demand
 from metering.clock import Clock
-from metering.errors import ConfigurationError
+from metering.errors import ConfigurationError, StorageError
 from metering.ids import uuid7
 from metering.ledger import (
     CreditGrant,
@@ -50,7 +50,11 @@ class Change:
     async def tell(self, account: Account) -> None:
         """Make the next call of *account* see it as it is now."""
         self._resolver.forget(account.id)
-        await self._versions.announce(account.id, account.version)
+        try:
+            await self._versions.announce(account.id, account.version)
+        except StorageError as error:
+            # The change stands. Other processes see it when what they know is too old.
+            _log.error("change_not_told", account=account.id, error=str(error))
 
     async def tell_key(self, key: ApiKey) -> None:
         """Make the next call with *key* see it as it is now."""

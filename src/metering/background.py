@@ -1,0 +1,55 @@
+"""A task in the background of whatever event loop runs, for services without one."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+__all__ = ["Background"]
+
+Run = Callable[[], Awaitable[None]]
+
+
+class Background:
+    """Keeps one task running in the event loop that is in use.
+
+    A service may outlive a loop, as in tests that have one each: the task is begun
+    anew in the next one.
+
+    Args:
+        run: What the task does; it ends only by being cancelled.
+    """
+
+    def __init__(self, run: Run) -> None:
+        self._run = run
+        self._task: asyncio.Task[None] | None = None
+        self._trio_token: object = None
+
+    def ensure(self) -> None:
+        """Begin the task unless it runs in this loop."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self._ensure_in_trio()
+            return
+        task = self._task
+        if task is None or task.done() or task.get_loop() is not loop:
+            self._task = loop.create_task(self._awaited())
+
+    def stop(self) -> None:
+        """Cancel the task, if it runs in an event loop of asyncio.
+
+        A system task of Trio ends with its loop.
+        """
+        if self._task is not None and not self._task.get_loop().is_closed():
+            self._task.cancel()
+        self._task = None
+
+    async def _awaited(self) -> None:
+        await self._run()
+
+    def _ensure_in_trio(self) -> None:
+        import trio  # noqa: PLC0415 - whoever is here has it; others need not
+
+        token = trio.lowlevel.current_trio_token()
+        if token is not self._trio_token:
+            trio.lowlevel.spawn_system_task(self._run)
+            self._trio_token = token
