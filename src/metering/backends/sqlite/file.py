@@ -22,6 +22,8 @@ _RETRY_S = 0.0005
 _MS_PER_S = 1000
 _WAL_KEPT_BYTES = 16 * 1024 * 1024
 
+# NORMAL: a commit waits for no disk, only a checkpoint does, in the thread. A power cut
+# may take the latest commits away, but leaves the file whole, which OFF would not.
 _SET_UP = f"""
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;

@@ -242,22 +242,26 @@ class Page:
 
     def drop_dead(self, hands: Hands) -> None:
         """Look at a few old rows for each new one, and delete those that are dead."""
-        connection, now_us = self._connection, self._now_us
+        now_us = self._now_us
         if self._rates_new:
-            since, looks = hands.rates, LOOKS * self._rates_new
-            ((upto,),) = connection.execute(sql.RATES_SEEN, (since, looks)).fetchall()
-            hands.rates = upto or ""
-            if upto:
-                connection.execute(sql.DROP_RATES, (since, upto, now_us))
+            since, upto, hands.rates = self._look(
+                sql.RATES_SEEN, hands.rates, LOOKS * self._rates_new
+            )
+            self._connection.execute(sql.DROP_RATES, (since, upto, now_us))
         if self._budgets_new:
-            since, looks = hands.budgets, LOOKS * self._budgets_new
-            ((upto,),) = connection.execute(sql.BUDGETS_SEEN, (since, looks)).fetchall()
-            hands.budgets = upto or ""
-            if upto:
-                ages_us = LEDGERED_IDLE_US, UNLEDGERED_IDLE_US
-                connection.execute(
-                    sql.DROP_IDLE_BUDGETS, (since, upto, now_us, *ages_us)
-                )
+            since, upto, hands.budgets = self._look(
+                sql.BUDGETS_SEEN, hands.budgets, LOOKS * self._budgets_new
+            )
+            ages_us = LEDGERED_IDLE_US, UNLEDGERED_IDLE_US
+            self._connection.execute(
+                sql.DROP_IDLE_BUDGETS, (since, upto, now_us, *ages_us)
+            )
+
+    def _look(self, statement: str, since: str, looks: int) -> tuple[str, str, str]:
+        """Return after which key to look, up to which, and where to go on."""
+        ((seen, upto),) = self._connection.execute(statement, (since, looks)).fetchall()
+        # At the end of the table it begins again.
+        return since, upto or since, upto if seen == looks else ""
 
     def _write_budgets(self) -> None:
         kept, gone = list[tuple[str, Budget]](), list[str]()

@@ -99,11 +99,15 @@ UPDATE budgets SET held = held - over.units FROM (
 """
 DROP_EXPIRED = "DELETE FROM holds WHERE until_us <= ?1"
 RATES_SEEN = """
-SELECT max(key) FROM (SELECT key FROM rates WHERE key > ?1 ORDER BY key LIMIT ?2)
+SELECT count(*), max(key) FROM (
+  SELECT key FROM rates WHERE key > ?1 ORDER BY key LIMIT ?2
+)
 """
 DROP_RATES = "DELETE FROM rates WHERE key > ?1 AND key <= ?2 AND due_us <= ?3"
 BUDGETS_SEEN = """
-SELECT max(key) FROM (SELECT key FROM budgets WHERE key > ?1 ORDER BY key LIMIT ?2)
+SELECT count(*), max(key) FROM (
+  SELECT key FROM budgets WHERE key > ?1 ORDER BY key LIMIT ?2
+)
 """
 DROP_IDLE_BUDGETS = """
 DELETE FROM budgets WHERE key > ?1 AND key <= ?2 AND held = 0

@@ -25,7 +25,8 @@ CHECKS_MAX = 256
 """Checks in one transaction: how long it keeps others waiting is bounded by this."""
 
 WAITING_MAX = 10_000
-"""Checks of one event loop that may wait; one more is an error at once."""
+"""Checks of one event loop that may wait; one more is an error at once. Settlements are
+always taken: there is at most one for each call that was admitted."""
 
 OWED_MAX = 10_000
 """Settlements kept for another try while the file cannot be written."""
@@ -108,7 +109,7 @@ class Worker:
         self._batches: deque[Batch] = deque()
         self._owed: list[Check[Any]] = []
         self._thread: threading.Thread | None = None
-        self._stopping = False
+        self._ending: threading.Thread | None = None
         self._opened = False
         self._fault = ""
 
@@ -120,7 +121,7 @@ class Worker:
                 nevertheless is given back; a settlement is tried again.
         """
         line = self._line()
-        if line.waiting >= WAITING_MAX:
+        if line.waiting >= WAITING_MAX and not check.lasting:
             raise StorageError(
                 f"{line.waiting} checks wait for the limits in {self._file.path}, and"
                 " no more can. See what keeps it busy, or give it fewer processes."
@@ -153,7 +154,7 @@ class Worker:
             return
         with self._due:
             thread, self._thread = self._thread, None
-            self._stopping = True
+            self._ending = thread or self._ending
             self._due.notify()
         if thread is not None:
             thread.join(_JOIN_S)
@@ -179,8 +180,7 @@ class Worker:
     def _send(self, batches: list[Batch]) -> None:
         with self._due:
             self._batches.extend(batches)
-            if self._thread is None:
-                self._stopping = False
+            if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
                     target=self._run, name="sqlite-limits", daemon=True
                 )
@@ -190,25 +190,30 @@ class Worker:
     # In the thread
 
     def _run(self) -> None:
-        while True:
-            with self._due:
-                while not self._batches and not self._stopping:
-                    if not self._due.wait(_OWED_RETRY_S if self._owed else None):
-                        break
-                batches = self._next_batches()
-                stopping = self._stopping and not batches
+        if self._ending is not None:
+            self._ending.join()  # the file is for one thread at a time
+        stopping = False
+        while not stopping:
+            batches = self._await_batches()
+            stopping = self._is_stopping and not batches
             self._answer(batches)
-            if stopping:
-                self._file.close()
-                return
+        self._file.close()
 
-    def _next_batches(self) -> list[Batch]:
+    @property
+    def _is_stopping(self) -> bool:
+        return self._thread is not threading.current_thread()
+
+    def _await_batches(self) -> list[Batch]:
+        """Return what fits into one transaction; nothing when something else is due."""
         batches, count = list[Batch](), 0
-        while self._batches:
-            count += len(self._batches[0].checks)
-            if batches and count > CHECKS_MAX:
-                break
-            batches.append(self._batches.popleft())
+        with self._due:
+            if not self._batches and not self._is_stopping:
+                self._due.wait(_OWED_RETRY_S if self._owed else None)
+            while self._batches:
+                count += len(self._batches[0].checks)
+                if batches and count > CHECKS_MAX:
+                    break
+                batches.append(self._batches.popleft())
         return batches
 
     def _answer(self, batches: list[Batch]) -> None:
@@ -240,7 +245,8 @@ class Worker:
             self._fault = str(error)
             for check in checks:
                 check.error = error
-            self._owed = [check for check in checks if check.lasting][:OWED_MAX]
+            owed = [check for check in checks if check.lasting]
+            self._owed += owed[: OWED_MAX - len(self._owed)]
         except Exception as error:  # noqa: BLE001 - told to whoever asked
             if len(checks) > 1:
                 # A check that cannot be written takes no other along.
