@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.parts import Identify, Parts, Subject
 from metering.asgi.stack import Stack
+from metering.backends.limit_stores import limit_store
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
 from metering.billing import Biller
@@ -28,9 +29,11 @@ from metering.config import (
 from metering.dialects.dialect import Dialect
 from metering.dialects.registry import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
-from metering.journal import Journal, adopt_orphans
+from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
+from metering.money import format_usd
+from metering.local_share import LocalShare
 from metering.registry import Accounts, Billing, Change
 from metering.shipper import ShipFault, Shipper
 from metering.stores import Ledger, Snapshots
@@ -39,6 +42,7 @@ from metering.tiers import TierResolver
 __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 
 DATA_DEFAULT = ".metering"
+LIMITS_DEFAULT = "memory://"
 STOP_S = 10.0
 
 _log = structlog.get_logger("metering")
@@ -93,10 +97,11 @@ class Metering:
             plan.ledger or f"sqlite:///{self.data / 'ledger.db'}", tiers=plan.tiers
         )
         self._journal = Journal(self.data, clock=clock, sync_ms=plan.journal.sync_ms)
-        self._shipper = Shipper(
-            self._journal, self._ledger.post, on_fault=_tell_shipping
-        )
-        store = MemoryLimitStore()
+        self._post = SetAside(
+            self.data, self._ledger.post, on_refused=_tell_refused
+        ).post
+        self._shipper = Shipper(self._journal, self._post, on_fault=_tell_shipping)
+        store = limit_store(plan.limits_store or LIMITS_DEFAULT)
         resolver = TierResolver(
             self._ledger,
             plan.tiers,
@@ -106,8 +111,18 @@ class Metering:
             snapshots=snapshots,
         )
         biller = Biller(plan.prices, self._ledger, self._journal)
-        limiter = Limiter(
-            store, clock=clock, lease_ns=plan.lease_ns, spent_of=biller.spent_p
+        outage = plan.outage
+        self._limiter = limiter = Limiter(
+            store,
+            clock=clock,
+            lease_ns=plan.lease_ns,
+            spent_of=biller.spent_p,
+            share=LocalShare(
+                MemoryLimitStore,
+                nodes=outage.nodes,
+                rates=outage.rates,
+                money=outage.money,
+            ),
         )
         change = Change(resolver, store)
         self.accounts = Accounts(
@@ -191,15 +206,17 @@ class Metering:
         """Post what is journalled and close everything; what is left is not lost."""
         if self._started:
             self._started = False
+            await self._limiter.close(STOP_S)
             await to_thread.run_sync(self._close)
+        await self.limit_store.aclose()
 
     def _open(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock_home(self.data)
+        self._lock_fd = _lock_home(self.data, alone=not self.limit_store.waits)
         try:
             publish = partial(self._ledger.publish, now_ns=self._clock())
             publish(self.plan.prices.versions())
-            adopted = adopt_orphans(self.data, self._ledger.post)
+            adopted = adopt_orphans(self.data, self._post)
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -263,25 +280,47 @@ def _known_subjects(
     return subjects
 
 
-def _lock_home(data: Path) -> int:
+def _lock_home(data: Path, *, alone: bool) -> int:
+    """Lock the data home: alone, or together with others that share their limits."""
     fd = os.open(data / "process.lock", os.O_CREAT | os.O_RDWR, 0o600)
     try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+        fcntl.flock(fd, kind | fcntl.LOCK_NB)
     except OSError:
         os.close(fd)
         raise ConfigurationError(
-            f"Another process meters with the data home {data}, and limits kept in"
-            " memory cannot be shared: each process would grant them anew. Run one"
-            " process, or give each its own METERING_DATA; a store that processes"
-            " share (sqlite://, redis://) comes with a later release."
+            f"Another Metering uses the data home {data}, and limits kept in memory"
+            " cannot be shared: each would grant them anew. Have one process, give each"
+            " its own METERING_DATA, or keep the limits where all find them:"
+            ' [storage] limits = "sqlite:///limits.db" or "redis://HOST".'
         ) from None
     return fd
 
 
+_SHIPPING_TOLD: dict[ShipFault, str] = {
+    "down": "ledger_down",
+    "failing": "posting_failing",
+    "up": "ledger_up",
+    "conflict": "journal_conflict",
+    "damaged": "journal_damaged",
+}
+
+
 def _tell_shipping(kind: ShipFault, error: Exception | None) -> None:
-    if kind == "up":
-        _log.info("ledger_up")
-    elif kind == "down":
-        _log.error("ledger_down", error=str(error))
+    if error is None:
+        _log.info(_SHIPPING_TOLD[kind])
     else:
-        _log.error(f"journal_{kind}", error=str(error))
+        _log.error(_SHIPPING_TOLD[kind], error=str(error), kind=type(error).__name__)
+
+
+def _tell_refused(refused: RefusedEvent, kept: bool) -> None:  # noqa: FBT001 - a callback
+    event = refused.event
+    _log.error(
+        "event_set_aside",
+        id=event.id,
+        account=event.account_id,
+        period=event.period,
+        charge_usd=format_usd(event.charge_p),
+        reason=refused.reason,
+        kept=kept,
+    )

@@ -163,6 +163,10 @@ class LimitStore(Protocol):
         """
         ...
 
+    async def aclose(self) -> None:
+        """Give back what the store holds open; a later method opens it again."""
+        ...
+
 
 class AccountVersions(Protocol):
     """Where changes of accounts are announced to every worker. Limit stores are one."""

@@ -231,6 +231,9 @@ class MemoryLimitStore:
         """End the holds whose lease is over, each once. Return how many."""
         return self._expire(self._holds, now_ns // NS_PER_US)
 
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
     async def announce(self, account_id: str, version: int) -> None:
         """Make `acquire` answer `stale` to snapshots older than *version*."""
         versions = self._versions

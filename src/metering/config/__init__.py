@@ -10,10 +10,11 @@ from metering.config.loading import (
     plan_from_preset,
     with_environment,
 )
-from metering.config.plan import JournalSettings, Plan
+from metering.config.plan import JournalSettings, OutageSettings, Plan
 
 __all__ = [
     "JournalSettings",
+    "OutageSettings",
     "Plan",
     "load_plan",
     "plan_from_env",

@@ -9,7 +9,7 @@ from pathlib import Path
 from metering.clock import NS_PER_S
 from metering.config.document import Document
 from metering.config.limit_rules import limit_rules
-from metering.config.plan import JournalSettings, Plan
+from metering.config.plan import JournalSettings, OutageSettings, Plan
 from metering.config.price_book import price_book
 from metering.config.schema import RouteTable
 from metering.config.tier_book import tier_book
@@ -59,6 +59,10 @@ def load_plan(text: str, *, source: str) -> Plan:
         journal=JournalSettings(sync_ms=journal.sync_ms, durability=journal.durability),
         data=file.storage.data,
         ledger=file.storage.ledger,
+        limits_store=file.storage.limits,
+        outage=OutageSettings(
+            rates=file.outage.rates, money=file.outage.money, nodes=file.outage.nodes
+        ),
         notes=file.plan.notes,
     )
 
@@ -129,14 +133,16 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
     Args:
         plan: The plan as written.
-        environ: `METERING_DATA`, `METERING_LEDGER` and `METERING_KEY_PEPPER`, where
-            set and not empty, replace `data`, `ledger` and `key_pepper`.
+        environ: `METERING_DATA`, `METERING_LEDGER`, `METERING_LIMITS` and
+            `METERING_KEY_PEPPER`, where set and not empty, replace `data`, `ledger`,
+            `limits_store` and `key_pepper`.
     """
     pepper = environ.get("METERING_KEY_PEPPER", "")
     return replace(
         plan,
         data=environ.get("METERING_DATA") or plan.data,
         ledger=environ.get("METERING_LEDGER") or plan.ledger,
+        limits_store=environ.get("METERING_LIMITS") or plan.limits_store,
         # A variable need not be text: its bytes are taken as they are.
         key_pepper=pepper.encode(errors="surrogateescape") or plan.key_pepper,
     )

@@ -7,9 +7,10 @@ from typing import Literal
 from metering.accounts import TierBook
 from metering.clock import NS_PER_S
 from metering.limit_rules import LimitRule
+from metering.local_share import OnOutage
 from metering.pricing import PriceBook
 
-__all__ = ["JournalSettings", "Plan"]
+__all__ = ["JournalSettings", "OutageSettings", "Plan"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,21 @@ class JournalSettings:
 
     sync_ms: int = 100
     durability: Literal["process", "power"] = "process"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutageSettings:
+    """What a node does while the store of limits that it shares is away.
+
+    Attributes:
+        rates: What becomes of calls that demand rates or slots.
+        money: What becomes of calls that demand money.
+        nodes: How many nodes share the quotas.
+    """
+
+    rates: OnOutage = "local_share"
+    money: OnOutage = "refuse"
+    nodes: int = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +64,8 @@ class Plan:
         journal: When a journal line is safe.
         data: Directory of the journal and of the default ledger; None: the default.
         ledger: SQLAlchemy URL of the ledger; None: SQLite in the data directory.
+        limits_store: URL of the store of limits; None: the memory of the process.
+        outage: What a node does while a shared store of limits is away.
         key_pepper: Secret under which keys are hashed; empty for none.
         notes: What whoever runs this plan should know.
     """
@@ -67,7 +85,9 @@ class Plan:
     routes: Mapping[str, str] = field(default_factory=dict)
     journal: JournalSettings = JournalSettings()
     data: str | None = None
-    # Both may hold a secret, so neither is shown where a plan is printed.
+    outage: OutageSettings = OutageSettings()
+    # All may hold a secret, so neither is shown where a plan is printed.
     ledger: str | None = field(default=None, repr=False)
+    limits_store: str | None = field(default=None, repr=False)
     key_pepper: bytes = field(default=b"", repr=False)
     notes: tuple[str, ...] = ()

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, Struct, field
 
 from metering.config.notation import Count, Dollars, Instant
+from metering.local_share import OnOutage
 from metering.pricing import PriceKind
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "JournalTable",
     "LimitTable",
     "ModelTable",
+    "OutageTable",
     "PlanFile",
     "PlanTable",
     "PriceTable",
@@ -86,11 +88,23 @@ class JournalTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     ] = "process"
 
 
+OnOutageField = Annotated[OnOutage, Meta(description='"refuse" or "local_share"')]
+
+
 class StorageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[storage]`: where things are kept."""
 
     data: Text | None = None
     ledger: Text | None = None
+    limits: Text | None = None
+
+
+class OutageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[outage]`: what a node does while the shared limit store is away."""
+
+    rates: OnOutageField = "local_share"
+    money: OnOutageField = "refuse"
+    nodes: Annotated[int, Meta(ge=1, le=10_000, description="1 to 10,000")] = 1
 
 
 class RouteTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -203,6 +217,7 @@ class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     calls: CallTable = CallTable()
     journal: JournalTable = JournalTable()
     storage: StorageTable = StorageTable()
+    outage: OutageTable = OutageTable()
     routes: tuple[RouteTable, ...] = ()
     tiers: tuple[TierTable, ...]
     limits: tuple[LimitTable, ...] = ()
