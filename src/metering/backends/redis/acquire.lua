@@ -2,28 +2,29 @@
 -- A part is all that has one hash tag: {offset of its keys, version or 0, demands}.
 
 local function decide(part, at, state, now, answer)
-  for n, demand in ipairs(part[3]) do
-    local value, fine = state.values[n], nil
+  local demands, dues, held = part[3], state.dues, state.held
+  for n = 1, #demands do
+    local demand, key, fine = demands[n], KEYS[at + n], true
+    local value = cells[key]
     if is_rate(demand) then
       local due = tonumber(value or 0)
       local backlog = due > now and due - now or 0
       fine = backlog <= demand[1]
       if fine then
-        state.dues[#state.dues + 1] = { KEYS[at + n], now + backlog + demand[2] }
+        dues[#dues + 1] = key
+        dues[#dues + 1] = now + backlog + demand[2]
       end
     elseif demand[4] and not value then
       answer.unseeded = true
-      fine = true
     else
-      local key = KEYS[at + n]
       fine = granted(demand, value or "0", state.totals[key] or "0")
       if fine and fine ~= "0" then
-        state.held[#state.held + 1] = key
-        state.held[#state.held + 1] = fine
+        held[#held + 1] = key
+        held[#held + 1] = fine
       end
     end
     answer.refused = answer.refused or not (fine or demand[#demand])
-    answer.states[#answer.states + 1] = told(demand, n, state, at)
+    answer.states[#answer.states + 1] = told(demand, key, state)
   end
 end
 
@@ -32,11 +33,11 @@ local function acquire(op, base, now, grace_ms)
   local states, answer = {}, { states = {} }
   for n, part in ipairs(parts) do
     local at = base + part[1]
-    local state = read(at, part[3], part[2] > 0, id, now)
+    local state = read(at, part[3], id, now)
     if id ~= "" and state.hold then
       return { "again", unpack(state.hold, 4) }
     end
-    if part[2] > 0 and tonumber(state.values[#part[3] + 1] or 0) > part[2] then
+    if part[2] > 0 and tonumber(cells[KEYS[at + #part[3] + 1]] or 0) > part[2] then
       return { "stale" }
     end
     state.dues, state.held = {}, {}
@@ -49,7 +50,7 @@ local function acquire(op, base, now, grace_ms)
     return { "refused", now, answer.states }
   end
   for _, state in ipairs(states) do
-    state.grown = grown(state.held, state.totals)
+    state.grown = #state.held > 0 and grown(state.held, state.totals) or {}
   end
   -- Nothing was written so far, and nothing can go wrong from here on.
   for n, part in ipairs(parts) do
@@ -59,11 +60,8 @@ local function acquire(op, base, now, grace_ms)
       keep(KEYS[base + part[1]], id, hold, state.grown, state.first, state.last, now,
         grace_ms)
     end
-    for _, due in ipairs(state.dues) do
-      if due[2] > now then
-        local us = instant(due[2])
-        call("SET", due[1], us, "PX", math.ceil((tonumber(us) - now) / 1000) + grace_ms)
-      end
+    for at = 1, #state.dues, 2 do
+      put_due(state.dues[at], state.dues[at + 1], now, grace_ms)
     end
   end
   return { "admitted", now, answer.states }

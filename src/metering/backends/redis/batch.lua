@@ -1,15 +1,18 @@
 -- seed: {base, now, kind, units}; key: spent
 local function seed(op, base)
-  local set = call("SET", KEYS[base + 1], op[4], "NX", "PX", LEDGERED_MS)
-  return set ~= false
+  if cells[KEYS[base + 1]] then
+    return false
+  end
+  put(KEYS[base + 1], op[4], LEDGERED_MS)
+  return true
 end
 
 -- peek: {base, now, kind, demands}; keys: holds, demands ...
 local function peek(op, base, now)
-  local state = read(base + 1, op[4], false, "", now)
+  local state = read(base + 1, op[4], "", now)
   local states = {}
   for n, demand in ipairs(op[4]) do
-    states[n] = told(demand, n, state, base + 1)
+    states[n] = told(demand, KEYS[base + 1 + n], state)
   end
   return { now, states }
 end
@@ -22,8 +25,8 @@ end
 -- announce: {base, now, kind, version}; key: version
 local VERSION_MS = 86400000
 local function announce(op, base)
-  if tonumber(call("GET", KEYS[base + 1]) or 0) < op[4] then
-    call("SET", KEYS[base + 1], string.format("%.0f", op[4]), "PX", VERSION_MS)
+  if tonumber(cells[KEYS[base + 1]] or 0) < op[4] then
+    put(KEYS[base + 1], string.format("%.0f", op[4]), VERSION_MS)
   end
   return true
 end
@@ -42,6 +45,7 @@ local time = call("TIME")
 local server_now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 local grace_ms = tonumber(ARGV[2])
 local answers = {}
+fetch_all()
 for n, op in ipairs(cmsgpack.unpack(ARGV[1])) do
   local now = op[2] >= 0 and op[2] or server_now
   local fine, answer = pcall(KINDS[op[3]], op, op[1], now, grace_ms)

@@ -9,17 +9,17 @@ local function is_rate(demand)
   return type(demand[1]) == "number"
 end
 
--- Read what a part of a call needs. Its keys are: holds, demands ..., [version].
-local function read(at, demands, versioned, id, now)
-  local holds, count = KEYS[at], #demands
+-- Read what a part of a call needs of the holds. Its keys are: holds, demands ...
+local function read(at, demands, id, now)
   local fields = { "first", "last", "@" .. id }
-  for n, demand in ipairs(demands) do
-    if not is_rate(demand) then
+  for n = 1, #demands do
+    if not is_rate(demands[n]) then
       fields[#fields + 1] = KEYS[at + n]
     end
   end
   local state = { totals = {} }
   if id ~= "" or #fields > 3 then
+    local holds = KEYS[at]
     local values = call("HMGET", holds, unpack(fields))
     if values[1] and tonumber(values[1]) <= now then
       expire(holds, now)
@@ -31,19 +31,16 @@ local function read(at, demands, versioned, id, now)
       state.totals[fields[n]] = values[n] or nil
     end
   end
-  local keys = count + (versioned and 1 or 0)
-  state.values = keys > 0 and call("MGET", unpack(KEYS, at + 1, at + keys)) or {}
   return state
 end
 
 -- What is told of a quota: the due instant of a rate; of a budget what was spent (false:
 -- unknown), what is held, and when the first lease may end.
-local function told(demand, n, state, at)
-  local value = state.values[n]
+local function told(demand, key, state)
   if is_rate(demand) then
-    return tonumber(value or 0)
+    return tonumber(cells[key] or 0)
   end
-  return { value, state.totals[KEYS[at + n]] or "0", state.first or 0 }
+  return { cells[key], state.totals[key] or "0", state.first or 0 }
 end
 
 -- Units that a budget grants, as text; nil if it refuses.

@@ -23,7 +23,7 @@ __all__ = [
 OPERATIONS_MAX = 128
 """Operations in one run of the script, which is to stay around a millisecond."""
 
-_FILES = ("numbers", "holds", "read", "acquire", "settle", "batch")
+_FILES = ("numbers", "cells", "holds", "read", "acquire", "settle", "batch")
 
 SCRIPT: bytes = b"\n".join(
     files("metering.backends.redis").joinpath(f"{name}.lua").read_bytes()

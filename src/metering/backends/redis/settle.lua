@@ -5,24 +5,12 @@ local DONE_MS = 3600000
 local LEDGERED_MS = 7 * 86400000
 local BUDGET_MS = 400 * 86400000
 
-local function keep_spent(key, spent, ledgered)
-  call("SET", key, spent, "PX", ledgered and LEDGERED_MS or BUDGET_MS)
-end
-
-local function move(key, value, moved, took, now, grace_ms)
-  local due = tonumber(value or 0)
+local function move(key, moved, took, now, grace_ms)
+  local due = tonumber(cells[key] or 0)
   if moved > 0 then
-    due = math.max(due, now) + moved
-  elseif took and value then
-    due = due + moved
-  else
-    return
-  end
-  if due <= now then
-    call("DEL", key)
-  else
-    local us = instant(due)
-    call("SET", key, us, "PX", math.ceil((tonumber(us) - now) / 1000) + grace_ms)
+    put_due(key, math.max(due, now) + moved, now, grace_ms)
+  elseif moved < 0 and took then
+    put_due(key, due + moved, now, grace_ms)
   end
 end
 
@@ -30,18 +18,17 @@ local function settle(op, base, now, grace_ms)
   local holds, done, id, changes = KEYS[base + 1], KEYS[base + 2], op[4], op[5]
   local packed = call("HGET", holds, "@" .. id)
   local forgets = op[3] == "take_back"
-  if not packed and (forgets or call("EXISTS", done) == 1) then
+  if not packed and (forgets or cells[done]) then
     return "repeated"
   end
   local hold = packed and cmsgpack.unpack(packed)
   local in_time = hold and hold[1] > now
   local took = in_time and not hold[2]
-  local values = call("MGET", unpack(KEYS, base + 2, base + 2 + #changes))
   local spent = {}
   for n, change in ipairs(changes) do
-    local value = values[n + 1]
+    local key = KEYS[base + 2 + n]
+    local value = cells[key]
     if not is_rate(change) and change[1] ~= "0" and (value or not change[2]) then
-      local key = KEYS[base + 2 + n]
       local high, low = split(value or "0")
       spent[n] = sum_of(key, plus(high, low, split(change[1])))
     end
@@ -51,14 +38,14 @@ local function settle(op, base, now, grace_ms)
     close(holds, id, hold)
   end
   if not forgets then
-    call("SET", done, "1", "PX", DONE_MS)
+    put(done, "1", DONE_MS)
   end
   for n, change in ipairs(changes) do
     local key = KEYS[base + 2 + n]
     if spent[n] then
-      keep_spent(key, spent[n], change[2])
+      put(key, spent[n], change[2] and LEDGERED_MS or BUDGET_MS)
     elseif is_rate(change) then
-      move(key, values[n + 1], change[1], took, now, grace_ms)
+      move(key, change[1], took, now, grace_ms)
     end
   end
   return in_time and "settled" or "late"
@@ -75,7 +62,7 @@ local function renew(op, base, now, grace_ms)
     keep(holds, id, hold, {}, tonumber(values[1]), tonumber(values[2]), now, grace_ms)
     return true
   end
-  if call("EXISTS", KEYS[base + 2]) == 1 then
+  if cells[KEYS[base + 2]] then
     return false
   end
   if hold then
