@@ -46,7 +46,6 @@ unpriced = "pass"
 body_bytes_max = "1M"
 lease_s = 60
 resolve_ttl_s = 5
-on_client_gone = "cancel"
 log = true
 
 [journal]
@@ -117,11 +116,10 @@ def test_what_is_not_written_has_its_default() -> None:
     ) == (0, None, "refuse", 8 * 1024 * 1024)
     assert (plan.lease_ns, plan.resolve_ttl_ns) == (30 * NS_PER_S, 30 * NS_PER_S)
     assert (
-        plan.on_client_gone,
         plan.log_calls,
         plan.routes,
         plan.notes,
-    ) == ("cancel", False, {}, ())
+    ) == (False, {}, ())
     assert JournalSettings(sync_ms=100, durability="process") == plan.journal
     assert (plan.data, plan.ledger, plan.key_pepper) == (None, None, b"")
     tier = plan.tiers.by_level(0)

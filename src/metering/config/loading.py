@@ -53,7 +53,6 @@ def load_plan(text: str, *, source: str) -> Plan:
         body_bytes_max=calls.body_bytes_max.units,
         lease_ns=calls.lease_s * NS_PER_S,
         resolve_ttl_ns=calls.resolve_ttl_s * NS_PER_S,
-        on_client_gone=calls.on_client_gone,
         log_calls=calls.log,
         routes=_routes(file.routes, document),
         journal=JournalSettings(sync_ms=journal.sync_ms, durability=journal.durability),

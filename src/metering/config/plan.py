@@ -58,7 +58,6 @@ class Plan:
         body_bytes_max: Largest request body that is read, in bytes.
         lease_ns: How long a hold outlives a process that died.
         resolve_ttl_ns: How long a resolved key is good for.
-        on_client_gone: What the app is told when the client hangs up.
         log_calls: Whether each call is logged, besides refusals and faults.
         routes: Dialect by path, in addition to the paths that dialects have.
         journal: When a journal line is safe.
@@ -80,7 +79,6 @@ class Plan:
     body_bytes_max: int = 8 * 1024 * 1024
     lease_ns: int = 30 * NS_PER_S
     resolve_ttl_ns: int = 30 * NS_PER_S
-    on_client_gone: Literal["cancel"] = "cancel"
     log_calls: bool = False
     routes: Mapping[str, str] = field(default_factory=dict)
     journal: JournalSettings = JournalSettings()

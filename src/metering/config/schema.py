@@ -71,9 +71,6 @@ class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     resolve_ttl_s: Annotated[
         int, Meta(ge=1, le=300, description="seconds, 1 to 300")
     ] = 30
-    on_client_gone: Annotated[Literal["cancel"], Meta(description='"cancel"')] = (
-        "cancel"
-    )
     log: Flag = False
 
 
