@@ -14,10 +14,11 @@ from metering.usage import UsageEvent
 
 __all__ = ["OnFault", "ShipFault", "Shipper"]
 
-ShipFault = Literal["down", "up", "conflict", "damaged"]
-"""`down`: nothing can be posted, and will be tried until it can. `up`: it can again.
-`conflict`: the ledger has events with another charge. `damaged`: journal lines were
-torn or altered; their calls are recovered after the process has ended."""
+ShipFault = Literal["down", "failing", "up", "conflict", "damaged"]
+"""`down`: the ledger does not answer. `failing`: something else keeps events from being
+posted, and waiting may not mend it. Either way it is tried until it can be done. `up`:
+it can again. `conflict`: the ledger has events with another charge. `damaged`: journal
+lines were torn or altered; their calls are recovered after the process has ended."""
 
 OnFault = Callable[[ShipFault, Exception | None], None]
 """Is told of a fault, once for each change of state."""
@@ -74,6 +75,7 @@ class Shipper:
         self._batch: list[UsageEvent] = []
         self._damaged_told = 0
         self._retry_s = 0.0
+        self._fault: ShipFault | None = None
 
     def start(self) -> None:
         """Start the thread unless it runs. A forked child starts one of its own."""
@@ -131,12 +133,17 @@ class Shipper:
         try:
             self._pass()
         except Exception as error:  # noqa: BLE001 - a ledger may raise anything
-            if not self._retry_s:
-                self._tell("down", error)
+            # What was read and not posted is still there: so it was the ledger.
+            answers = not self._batch or not isinstance(error, StorageError | OSError)
+            fault: ShipFault = "failing" if answers else "down"
+            if fault != self._fault:
+                self._fault = fault
+                self._tell(fault, error)
             self._retry_s = min(self._retry_s * 2 or _RETRY_FIRST_S, self._retry_max_s)
             return self._retry_s
-        if self._retry_s:
-            self._retry_s = 0.0
+        self._retry_s = 0.0
+        if self._fault is not None:
+            self._fault = None
             self._tell("up", None)
         with self._passed:
             self._flushed = self._journal.calls_posted

@@ -244,7 +244,7 @@ def test_a_number_beyond_64_bits_is_refused(ledger):
     """Instants and counts, too, end where the file's integers do."""
     open_account(ledger)
 
-    with pytest.raises(StorageError, match="64 bits"):
+    with pytest.raises(ConfigurationError, match="64 bits"):
         ledger.post([used("e1", 1), used("e2", 1, admitted_ns=2**63)])
 
     assert ledger.events("acme") == []

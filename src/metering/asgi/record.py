@@ -5,6 +5,7 @@ import msgspec
 from metering.asgi.context import Call
 from metering.billing import estimated_usage
 from metering.dialects.dialect import Report
+from metering.money import AMOUNT_MAX_P
 from metering.usage import Ending, Usage, UsageEvent, UsageSource
 
 __all__ = ["closing_event", "opening_event", "running_event", "unserved_event"]
@@ -15,7 +16,7 @@ _NOTHING = Usage()
 
 def opening_event(call: Call) -> UsageEvent:
     """Return the event to post should nothing more be heard of the call: its input."""
-    return running_event(call, Report())
+    return running_event(call, Report(), at_ns=call.now_ns)
 
 
 def unserved_event(call: Call, ended_ns: int) -> UsageEvent:
@@ -23,24 +24,32 @@ def unserved_event(call: Call, ended_ns: int) -> UsageEvent:
     return _event(call, _NOTHING, "cancelled", "none", ended_ns=ended_ns)
 
 
-def running_event(call: Call, report: Report, measured_ms: int = 0) -> UsageEvent:
+def running_event(
+    call: Call, report: Report, *, at_ns: int, measured_ms: int = 0
+) -> UsageEvent:
     """Return the event to post should the process die now.
 
     Args:
         call: The call.
         report: What its response told so far.
+        at_ns: The present instant; nothing later is known of the call then.
         measured_ms: As in `closing_event`, so far.
     """
     usage = report.usage or _estimate(call, report.counted_tokens)
     usage, time_source = _with_time(call, usage, report, measured_ms)
-    return _event(
+    event = _event(
         call,
         usage,
         "recovered",
         "checkpoint",
-        ended_ns=call.now_ns,
+        ended_ns=at_ns,
         time_source=time_source,
     )
+    if event.charge_p > AMOUNT_MAX_P:
+        event = _quarantined(call, "recovered", 0, at_ns)
+    elif report.usage is None:
+        event = _flagged(event, "estimated")
+    return _flagged(event, "recovered")
 
 
 def closing_event(
@@ -71,7 +80,7 @@ def closing_event(
     time_source = ""
     if source != "none":
         usage, time_source = _with_time(call, usage, report, measured_ms)
-    return _event(
+    event = _event(
         call,
         usage,
         ending,
@@ -80,6 +89,9 @@ def closing_event(
         status=status,
         time_source=time_source,
     )
+    if event.charge_p > AMOUNT_MAX_P:  # each count may be true, their price cannot
+        return _quarantined(call, ending, status, ended_ns)
+    return event
 
 
 def _with_time(
@@ -118,8 +130,12 @@ def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> Usag
         ended_ns=ended_ns,
         status=status,
     )
-    flags = (*event.flags, "quarantined")
-    return msgspec.structs.replace(event, charge_p=call.hold_p, flags=flags)
+    event = msgspec.structs.replace(event, charge_p=call.hold_p)
+    return _flagged(event, "quarantined")
+
+
+def _flagged(event: UsageEvent, flag: str) -> UsageEvent:
+    return msgspec.structs.replace(event, flags=(*event.flags, flag))
 
 
 def _event(

@@ -232,8 +232,13 @@ class Watch:
         self._chunks = 0
         self._journal_due_ns = now_ns + CHECKPOINT_NS
         if journal is not None:
-            measured_ms = self._measured_ms(now_ns)
-            journal.checkpoint(running_event(self._call, reader.report(), measured_ms))
+            event = running_event(
+                self._call,
+                reader.report(),
+                at_ns=now_ns,
+                measured_ms=self._measured_ms(now_ns),
+            )
+            journal.checkpoint(event)
 
     def end(self, ending: Ending) -> None:
         """End the call: its event is made and written. Again, it does nothing."""

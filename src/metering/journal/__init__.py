@@ -2,5 +2,13 @@
 
 from metering.journal.journal import Journal, JournalFaults
 from metering.journal.replay import Adoption, adopt_orphans
+from metering.journal.set_aside import RefusedEvent, SetAside
 
-__all__ = ["Adoption", "Journal", "JournalFaults", "adopt_orphans"]
+__all__ = [
+    "Adoption",
+    "Journal",
+    "JournalFaults",
+    "RefusedEvent",
+    "SetAside",
+    "adopt_orphans",
+]

@@ -100,7 +100,10 @@ def enter_wal(engine: Engine, busy_timeout_ms: int) -> None:
 
 @contextmanager
 def storage_errors(path: Path, busy_timeout_ms: int) -> Iterator[None]:
-    """Turn what the driver raises into a `StorageError` that says what to do."""
+    """Turn what the driver raises into a `StorageError` that says what to do.
+
+    What a table can never take is a `ConfigurationError` instead.
+    """
     try:
         yield
     except (DBAPIError, sqlite3.Error) as error:
@@ -111,6 +114,8 @@ def storage_errors(path: Path, busy_timeout_ms: int) -> Iterator[None]:
                 f" {busy_timeout_ms} ms. Nothing was written; try again, and see what"
                 " keeps a transaction open on it."
             ) from error
+        if isinstance(cause, sqlite3.IntegrityError | sqlite3.DataError):
+            raise _refused(path, cause) from error
         raise StorageError(
             f"The ledger {path} failed: {cause}. Nothing was written; see that the file"
             " can be written, is a ledger, and its disk has room."
@@ -118,11 +123,18 @@ def storage_errors(path: Path, busy_timeout_ms: int) -> Iterator[None]:
     except SQLAlchemyError as error:
         raise StorageError(f"The ledger {path} cannot be used: {error}") from error
     except OverflowError as error:
-        raise StorageError(
-            f"The ledger {path} was given a number beyond 64 bits; nothing was written."
-        ) from error
+        raise _refused(path, "it has a number beyond 64 bits") from error
+    except UnicodeEncodeError as error:
+        raise _refused(path, "it has text that is not Unicode") from error
     except OSError as error:
         raise StorageError(f"The ledger {path} cannot be opened: {error}") from error
+
+
+def _refused(path: Path, reason: object) -> ConfigurationError:
+    # However often it is tried, it stays refused: so it is no StorageError.
+    return ConfigurationError(
+        f"The ledger {path} refuses what it was given: {reason}. Nothing was written."
+    )
 
 
 def _is_busy(error: sqlite3.Error) -> bool:
