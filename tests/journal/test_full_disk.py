@@ -123,6 +123,22 @@ def test_what_waits_is_bounded(tmp_path, ledger, make_journal, disk, make_event)
     }
 
 
+def test_what_waits_for_the_disk_is_still_owed_after_a_close(
+    make_journal, disk, make_event
+):
+    """It is in no file, so nobody can adopt it: the next journal here has it."""
+    journal = make_journal()
+    for number in (1, 2):
+        journal.open_call(make_event(number))
+    journal.close_call(make_event(1))
+    disk.make_full()
+    journal.close_call(make_event(2))
+
+    journal.close()
+
+    assert 3 == journal.unposted_p("acme", "2026-01")
+
+
 def test_a_home_that_cannot_be_made_refuses_calls(tmp_path, make_event, make_journal):
     """The first line says why; it is tried again with the next."""
     (tmp_path / "journal").write_text("in the way")

@@ -257,3 +257,14 @@ class TestDurable:
     async def test_nothing_written_is_durable_already(self, journal):
         """There is nothing to wait for, and nothing to open."""
         await journal.durable()
+
+
+def test_who_adopts_owes_what_was_left(tmp_path, ledger, journal, make_event):
+    """Closed and adopted in one process, a charge is counted by the ledger alone."""
+    journal.open_call(make_event(1))
+    journal.close_call(make_event(1))
+    journal.close()
+
+    adopt_orphans(tmp_path, ledger.post)
+
+    assert (2, 0) == (ledger.spent_p(), journal.unposted_p("acme", "2026-01"))

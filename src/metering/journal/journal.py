@@ -10,7 +10,7 @@ import os
 import threading
 import weakref
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,7 +18,7 @@ import msgspec
 from metering.clock import NS_PER_S, Clock
 from metering.errors import JournalFullError, StorageError
 from metering.journal.group_sync import GroupSync
-from metering.journal.lines import CHECKPOINT, CLOSED, OPEN, encode_line
+from metering.journal.lines import CHECKPOINT, CLOSED, OPEN, encode_line, parse_line
 from metering.journal.segments import Position, owners_home
 from metering.journal.writer import SegmentWriter, Sync, Write
 from metering.usage import UsageEvent
@@ -263,7 +263,8 @@ class Journal:
                 else:
                     writer.close()
                 self._writer = self._released = None
-                # What was not posted is owed by who adopts it.
+                # What is in the files is owed by who adopts them.
+                self._unposted_p = _owed_p(self._backlog)
                 self._posted = self._closed - len(self._backlog)
                 if not self._backlog:
                     self._oldest_ns = None
@@ -360,3 +361,15 @@ class Journal:
                 backlog=len(self._backlog),
                 backlog_lost=self._backlog_lost,
             )
+
+
+def _owed_p(lines: Iterable[bytes]) -> dict[tuple[str, str], int]:
+    """Return what the events of whole lines cost, by account and period."""
+    owed_p: dict[tuple[str, str], int] = {}
+    for line in lines:
+        whole = parse_line(line.removesuffix(b"\n"))
+        if whole is not None:
+            event = whole.event()
+            owed = (event.account_id, event.period)
+            owed_p[owed] = owed_p.get(owed, 0) + event.charge_p
+    return owed_p
