@@ -93,12 +93,16 @@ class Part:
                 changes.append((units(cost, demand), quota.ledgered))
         return changes
 
+    def decided(self, told: Sequence[Told], now_us: int) -> tuple[Verdict, ...]:
+        """Return the verdict on each demand, in order."""
+        pairs = zip(self.demands, told, strict=True)
+        return tuple([_verdict(demand, state, now_us) for demand, state in pairs])
+
     def verdicts(
         self, told: Sequence[Told], now_us: int
     ) -> Iterable[tuple[int, Verdict]]:
         """Return the verdict on each demand, with its place in the call."""
-        for place, demand, state in zip(self.places, self.demands, told, strict=True):
-            yield place, _verdict(demand, state, now_us)
+        return zip(self.places, self.decided(told, now_us), strict=True)
 
     def unseeded(self, told: Sequence[Told]) -> list[tuple[int, str]]:
         """Return the keys whose spending is not known, with their places."""

@@ -1,5 +1,6 @@
 -- All holds of one hash tag are one hash: it is lost whole or not at all.
---   @<hold id>   a record: {until_us, brought_back, held, offer, now_us, states};
+--   @<hold id>   when its lease ends, in 16 digits, and a record:
+--                  {until_us, brought_back, held, offer, now_us, states};
 --                  one that was brought back has no states
 --   <spent key>  what the running holds have of that budget, together
 --   first        no lease ends before: never late, though it may be early
@@ -12,51 +13,79 @@ local function expire_at_us(holds, us, now, grace_ms)
   call("PEXPIRE", holds, math.ceil((us - now) / 1000) + grace_ms)
 end
 
+local function packed(hold)
+  return string.format("%016.0f", hold[1]) .. cmsgpack.pack(hold)
+end
+
+local function unpacked(text)
+  return cmsgpack.unpack(string.sub(text, 17))
+end
+
+-- Remove records, and what they held from the totals.
+local function give_back(holds, gone, held)
+  local keys, highs, lows, kept = {}, {}, {}, {}
+  for at = 1, #held, 2 do
+    local key = held[at]
+    if not highs[key] then
+      keys[#keys + 1], highs[key], lows[key] = key, 0, 0
+    end
+    highs[key], lows[key] = plus(highs[key], lows[key], split(held[at + 1]))
+  end
+  local totals = #keys > 0 and call("HMGET", holds, unpack(keys)) or {}
+  for n, key in ipairs(keys) do
+    local high, low = split(totals[n] or "0")
+    high, low = minus(high, low, highs[key], lows[key])
+    if high == 0 and low == 0 then
+      gone[#gone + 1] = key
+    else
+      kept[#kept + 1] = key
+      kept[#kept + 1] = text_of(high, low)
+    end
+  end
+  for from = 1, #gone, 1000 do
+    call("HDEL", holds, unpack(gone, from, math.min(from + 999, #gone)))
+  end
+  if #kept > 0 then
+    call("HSET", holds, unpack(kept))
+  end
+end
+
+local function close(holds, id, hold)
+  give_back(holds, { "@" .. id }, hold[3])
+end
+
 -- End the holds whose lease is over. Return how many ended and how many still run.
 local function expire(holds, now)
   local fields = call("HGETALL", holds)
-  local over, running, first = {}, 0, 0
-  local highs, lows, old = {}, {}, {}
+  local over, held, running, first = {}, {}, 0, 0
   for at = 1, #fields, 2 do
     local name = fields[at]
     if string.byte(name) == 64 then
-      local hold = cmsgpack.unpack(fields[at + 1])
-      if hold[1] <= now then
-        over[#over + 1] = name
-      else
+      local lease_until = tonumber(string.sub(fields[at + 1], 1, 16))
+      if lease_until > now then
         running = running + 1
-        first = (first == 0 or hold[1] < first) and hold[1] or first
-        for unit = 1, #hold[3], 2 do
-          local key = hold[3][unit]
-          local high, low = split(hold[3][unit + 1])
-          highs[key], lows[key] = plus(highs[key] or 0, lows[key] or 0, high, low)
+        first = (first == 0 or lease_until < first) and lease_until or first
+      else
+        over[#over + 1] = name
+        for _, unit in ipairs(unpacked(fields[at + 1])[3]) do
+          held[#held + 1] = unit
         end
       end
-    elseif name ~= "first" and name ~= "last" then
-      old[#old + 1] = name
     end
   end
+  local ended = #over
   if running == 0 then
     call("DEL", holds)
-    return #over, 0
+  else
+    give_back(holds, over, held)
+    call("HSET", holds, "first", instant(first))
   end
-  for from = 1, #over, 1000 do
-    call("HDEL", holds, unpack(over, from, math.min(from + 999, #over)))
-  end
-  for _, key in ipairs(old) do
-    if highs[key] then
-      call("HSET", holds, key, text_of(highs[key], lows[key]))
-    else
-      call("HDEL", holds, key)
-    end
-  end
-  call("HSET", holds, "first", instant(first))
-  return #over, running
+  return ended, running
 end
 
 -- Keep a hold that was opened or renewed. `totals` are those that have grown by it.
 local function keep(holds, id, hold, totals, first, last, now, grace_ms)
-  local written = { "@" .. id, cmsgpack.pack(hold), unpack(totals) }
+  local written = { "@" .. id, packed(hold), unpack(totals) }
   if not first or hold[1] < first then
     written[#written + 1] = "first"
     written[#written + 1] = instant(hold[1])
@@ -83,24 +112,4 @@ local function grown(held, totals)
     sums[at + 1] = sum_of(key, plus(high, low, split(held[at + 1])))
   end
   return sums
-end
-
--- End one hold: give back what it has of budgets.
-local function close(holds, id, hold)
-  local gone, kept = { "@" .. id }, {}
-  for at = 1, #hold[3], 2 do
-    local key = hold[3][at]
-    local high, low = split(call("HGET", holds, key) or "0")
-    high, low = minus(high, low, split(hold[3][at + 1]))
-    if high == 0 and low == 0 then
-      gone[#gone + 1] = key
-    else
-      kept[#kept + 1] = key
-      kept[#kept + 1] = text_of(high, low)
-    end
-  end
-  call("HDEL", holds, unpack(gone))
-  if #kept > 0 then
-    call("HSET", holds, unpack(kept))
-  end
 end

@@ -26,7 +26,7 @@ local function read(at, demands, id, now)
       values = call("HMGET", holds, unpack(fields))
     end
     state.first, state.last = tonumber(values[1]), tonumber(values[2])
-    state.hold = values[3] and cmsgpack.unpack(values[3])
+    state.hold = values[3] and unpacked(values[3])
     for n = 4, #fields do
       state.totals[fields[n]] = values[n] or nil
     end

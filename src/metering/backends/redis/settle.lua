@@ -16,12 +16,12 @@ end
 
 local function settle(op, base, now, grace_ms)
   local holds, done, id, changes = KEYS[base + 1], KEYS[base + 2], op[4], op[5]
-  local packed = call("HGET", holds, "@" .. id)
+  local record = call("HGET", holds, "@" .. id)
   local forgets = op[3] == "take_back"
-  if not packed and (forgets or cells[done]) then
+  if not record and (forgets or cells[done]) then
     return "repeated"
   end
-  local hold = packed and cmsgpack.unpack(packed)
+  local hold = record and unpacked(record)
   local in_time = hold and hold[1] > now
   local took = in_time and not hold[2]
   local spent = {}
@@ -56,7 +56,7 @@ local function renew(op, base, now, grace_ms)
   local holds, id, lease_until = KEYS[base + 1], op[4], now + op[5]
   local fields = { "first", "last", "@" .. id, unpack(KEYS, base + 3, base + 2 + #op[7]) }
   local values = call("HMGET", holds, unpack(fields))
-  local hold = values[3] and cmsgpack.unpack(values[3])
+  local hold = values[3] and unpacked(values[3])
   if hold and hold[1] > now then
     hold[1] = math.max(hold[1], lease_until)
     keep(holds, id, hold, {}, tonumber(values[1]), tonumber(values[2]), now, grace_ms)

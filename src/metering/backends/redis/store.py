@@ -270,15 +270,13 @@ class RedisLimitStore:
         except BaseException:
             self._undo(asked[:-1])
             raise
-        if status == "admitted":
-            return Outcome("admitted", _in_order(verdicts))
-        self._undo(asked[:-1])
+        if status != "admitted":
+            self._undo(asked[:-1])
         if status == "stale":
             return _STALE
         if unseeded:
             return Outcome("unseeded", unseeded=tuple(k for _, k in sorted(unseeded)))
-        decided = _in_order(verdicts)
-        return Outcome("refused", decided, binding(demands, decided))
+        return _decided(demands, status, _in_order(verdicts))
 
     def _acquire_of(
         self, parts: list[Part], hold_id: str, *, lease_us: int, now_ns: int
@@ -379,6 +377,8 @@ def _outcome(demands: Sequence[Demand], parts: list[Part], answer: Any) -> Outco
     if status == "again":
         return Outcome("admitted", _in_order(dict(recalled(*answer[1:]))))
     _, now_us, told = answer
+    if len(parts) == 1 and status != "unseeded":
+        return _decided(demands, status, parts[0].decided(told, now_us))
     verdicts: dict[int, Verdict] = {}
     unseeded: list[tuple[int, str]] = []
     start = 0
@@ -389,10 +389,15 @@ def _outcome(demands: Sequence[Demand], parts: list[Part], answer: Any) -> Outco
         start = end
     if status == "unseeded":
         return Outcome("unseeded", unseeded=tuple(key for _, key in sorted(unseeded)))
-    decided = _in_order(verdicts)
+    return _decided(demands, status, _in_order(verdicts))
+
+
+def _decided(
+    demands: Sequence[Demand], status: str, verdicts: tuple[Verdict, ...]
+) -> Outcome:
     if status == "admitted":
-        return Outcome("admitted", decided)
-    return Outcome("refused", decided, binding(demands, decided))
+        return Outcome("admitted", verdicts)
+    return Outcome("refused", verdicts, binding(demands, verdicts))
 
 
 def _in_order(verdicts: dict[int, Verdict]) -> tuple[Verdict, ...]:
