@@ -47,9 +47,12 @@ class Background:
         await self._run()
 
     def _ensure_in_trio(self) -> None:
-        import trio  # noqa: PLC0415 - whoever is here has it; others need not
+        try:
+            import trio  # noqa: PLC0415 - who runs it has it; others need not
 
-        token = trio.lowlevel.current_trio_token()
+            token = trio.lowlevel.current_trio_token()
+        except (ImportError, RuntimeError):
+            return  # no loop runs any more: whoever closes the service does the rest
         if token is not self._trio_token:
             trio.lowlevel.spawn_system_task(self._run)
             self._trio_token = token

@@ -53,11 +53,10 @@ class Exchange:
         watch = Watch(call, self._parts, replay, send)
         try:
             await self.app(inner, watch.receive, watch.send)
-        except GeneratorExit:
-            watch.end("cancelled")
-            raise  # the event loop is gone: nothing can be awaited any more
         except BaseException as error:
             watch.end("app_error" if isinstance(error, Exception) else "cancelled")
+            # Where the event loop is gone (GeneratorExit) nothing may suspend any more;
+            # settling does not.
             await watch.settle()
             raise
         watch.end("client_gone" if watch.left else "app_error")
