@@ -95,9 +95,11 @@ async def admitted():
     return sum([await take(units) is not None for _ in range(30)])
 
 before = asyncio.run(admitted())
+parents = store._worker._file._connection
 child = os.fork()
 if child == 0:
-    print(asyncio.run(admitted()), flush=True)
+    count = asyncio.run(admitted())
+    print(count, store._worker._file._connection is parents, flush=True)
     os._exit(0)
 after = asyncio.run(admitted())
 os.waitpid(child, 0)
@@ -228,8 +230,10 @@ def test_a_forked_child_begins_anew(path):
     """It shares the limits, not the connection; the parent goes on undisturbed."""
     in_child, in_parent = run(_FORKED, path)
 
+    count, shared = in_child.split()
     before, after, left = (int(count) for count in in_parent.split())
-    assert (before, before + after + left + int(in_child)) == (30, 100)
+    assert (before, before + after + left + int(count)) == (30, 100)
+    assert shared == "False"
 
 
 def test_a_full_disk_is_told_and_loses_no_settlement(path):

@@ -589,6 +589,51 @@ async def test_the_wait_told_is_that_of_a_hold_which_is_still_there(store):
     assert refused.verdicts[0].retry_after_ns == NS_PER_S // 2
 
 
+async def test_the_wait_told_knows_what_the_same_tick_has_changed(store):
+    """A hold settled just before is none to wait for."""
+    pair = Demand("slots", BudgetQuota(2))
+    await take(store, pair, hold_id="settled")
+    await take(store, pair, hold_id="ends", now_ns=NOW + NS_PER_S)
+    await store.settle("settled", (pair,), (0,), now_ns=NOW + NS_PER_S)
+    await take(store, pair, hold_id="stays", now_ns=NOW + 5 * NS_PER_S)
+    later = NOW + LEASE_NS + NS_PER_S // 2
+    *_, refused = await asyncio.gather(
+        store.settle("ends", (pair,), (0,), now_ns=later),
+        take(store, pair, hold_id="third", now_ns=later),
+        take(store, pair, hold_id="refused", now_ns=later),
+    )
+    assert refused.verdicts[0].retry_after_ns == 4.5 * NS_PER_S
+
+
+async def test_an_id_may_name_a_new_hold_once_the_first_is_over(store):
+    """Settled or expired, the second is settled by itself, in time or late."""
+    unit, later = Demand("units", BudgetQuota(10)), NOW + LEASE_NS
+    for _ in range(2):
+        await take(store, unit, hold_id="id")
+        assert await store.settle("id", (unit,), (1,), now_ns=NOW) == "settled"
+    await take(store, unit, hold_id="id")
+    assert await store.sweep(now_ns=later) == 1
+    assert await store.settle("id", (unit,), (1,), now_ns=later) == "late"
+    assert await room(store, unit, later) == 7
+
+
+async def test_a_hold_ends_whole_whatever_its_settlement_names(store):
+    """What it had of a budget that is not named is given back."""
+    slot, unit = Demand("slots", SLOTS), Demand("units", BudgetQuota(10))
+    await take(store, slot, unit, hold_id="hold")
+    assert await store.settle("hold", (unit,), (4,), now_ns=NOW) == "settled"
+    assert [await room(store, demand) for demand in (slot, unit)] == [8, 6]
+
+
+async def test_renewing_never_shortens_a_lease(store):
+    """The longer of the two ends counts."""
+    slot = Demand("slots", SLOTS)
+    await take(store, slot, hold_id="hold")
+    assert await store.renew("hold", (slot,), lease_ns=NS_PER_S, now_ns=NOW)
+    later = NOW + LEASE_NS - 1000
+    assert await store.settle("hold", (slot,), (0,), now_ns=later) == "settled"
+
+
 async def test_costs_must_match_the_demands(store):
     """A settlement that does not say what each demand used changes nothing."""
     with pytest.raises(ConfigurationError, match="0 costs for 1 demands"):
