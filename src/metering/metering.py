@@ -27,7 +27,7 @@ from metering.config import (
     with_environment,
 )
 from metering.dialects.dialect import Dialect
-from metering.dialects.registry import DIALECT_BY_PATH, DIALECTS
+from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
 from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
@@ -147,6 +147,7 @@ class Metering:
             identify=identify,
             anonymous=plan.anonymous,
             unpriced_refused=plan.unpriced == "refuse",
+            unmetered_refused=plan.unmetered == "refuse",
             body_bytes_max=plan.body_bytes_max,
             durable=plan.journal.durability == "power",
             log_calls=plan.log_calls,
@@ -253,9 +254,10 @@ class MeteringMiddleware:
         await self.app(scope, receive, send)
 
 
-def _routes(named: Mapping[str, str]) -> dict[str, Dialect]:
-    by_name = {dialect.name: dialect for dialect in DIALECTS}
-    routes = dict(DIALECT_BY_PATH)
+def _routes(named: Mapping[str, str]) -> dict[str, Dialect | None]:
+    by_name: dict[str, Dialect | None] = {dialect.name: dialect for dialect in DIALECTS}
+    by_name["none"] = None
+    routes: dict[str, Dialect | None] = dict(DIALECT_BY_PATH)
     for path, name in named.items():
         if name not in by_name:
             known = ", ".join(by_name)

@@ -65,10 +65,10 @@ def _http(method, path, **more):
     "scope",
     [
         _http("GET", "/"),
-        _http("POST", "/v1/audio/transcriptions"),
+        _http("POST", "/v1/audio/voices"),
         _http("POST", "/v1/chat/completionsx"),
         _http("POST", "/v1/chat"),
-        _http("POST", "/v2/chat/completions", root_path="/v2"),
+        _http("POST", "/v2/completions", root_path="/v2"),
         _http("GET", PATH),
         _http("HEAD", PATH),
         _http("OPTIONS", PATH),

@@ -43,6 +43,7 @@ sign_up = 2.5
 [calls]
 anonymous = "guests"
 unpriced = "pass"
+unmetered = "pass"
 body_bytes_max = "1M"
 lease_s = 60
 resolve_ttl_s = 5
@@ -112,8 +113,9 @@ def test_what_is_not_written_has_its_default() -> None:
         plan.sign_up_credit_p,
         plan.anonymous,
         plan.unpriced,
+        plan.unmetered,
         plan.body_bytes_max,
-    ) == (0, None, "refuse", 8 * 1024 * 1024)
+    ) == (0, None, "refuse", "refuse", 8 * 1024 * 1024)
     assert (plan.lease_ns, plan.resolve_ttl_ns) == (30 * NS_PER_S, 30 * NS_PER_S)
     assert (
         plan.log_calls,
@@ -141,8 +143,9 @@ def test_what_is_written_of_calls_and_storage_arrives() -> None:
     assert (
         plan.anonymous,
         plan.unpriced,
+        plan.unmetered,
         plan.body_bytes_max,
-    ) == ("guests", "pass", 1024 * 1024)
+    ) == ("guests", "pass", "pass", 1024 * 1024)
     assert (plan.lease_ns, plan.resolve_ttl_ns) == (60 * NS_PER_S, 5 * NS_PER_S)
     assert plan.log_calls
     assert JournalSettings(sync_ms=20, durability="power") == plan.journal

@@ -7,7 +7,7 @@ import httpx
 import openai
 import pytest
 
-from metering.dialects.registry import DIALECT_BY_PATH
+from metering.dialects.known import DIALECT_BY_PATH
 from metering.testing.model import FakeModel
 from metering.usage import Usage
 

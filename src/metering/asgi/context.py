@@ -1,7 +1,5 @@
 """One request is one Call: what the pieces plan, and what became of it."""
 
-from collections.abc import Mapping
-
 from starlette.types import Scope
 
 from metering.billing import Quote
@@ -13,12 +11,9 @@ from metering.quota import Demand, Verdict
 from metering.tiers import Resolved
 from metering.usage import UsageEvent
 
-__all__ = ["Call", "Routes", "call_of", "route_path"]
+__all__ = ["Call", "call_of", "route_path"]
 
 STATE_KEY = "metering"
-
-Routes = Mapping[str, Dialect]
-"""Dialect by route path."""
 
 
 class Call:

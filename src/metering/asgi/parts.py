@@ -9,7 +9,7 @@ from metering.accounts import TierBook
 from metering.billing import Biller
 from metering.clock import Clock, system_clock
 from metering.dialects.dialect import Dialect
-from metering.dialects.registry import DIALECT_BY_PATH
+from metering.dialects.known import DIALECT_BY_PATH
 from metering.journal import Journal
 from metering.limit_rules import LimitRule
 from metering.limiter import Limiter
@@ -30,7 +30,7 @@ class Parts:
 
     Attributes:
         clock: The node's clock.
-        routes: Dialect by path.
+        routes: Dialect by path; None for a path that is left alone.
         resolver: Finds the account; needed by the tier piece.
         limiter: Admits; needed by limiter and billing.
         biller: Prices; needed by billing.
@@ -42,6 +42,8 @@ class Parts:
         identify: Who calls, for apps that know it themselves; None: by API key.
         anonymous: Account of callers without a key; None: refused.
         unpriced_refused: Whether a model without a price is refused.
+        unmetered_refused: Whether a stack that bills refuses what a known path of model
+            servers serves and no dialect meters; else it passes, with a warning.
         body_bytes_max: Largest request body.
         durable: Whether a call waits for its journal lines to reach the disk.
         log_calls: Whether each call is logged.
@@ -49,7 +51,9 @@ class Parts:
     """
 
     clock: Clock = system_clock
-    routes: Mapping[str, Dialect] = field(default_factory=lambda: DIALECT_BY_PATH)
+    routes: Mapping[str, Dialect | None] = field(
+        default_factory=lambda: DIALECT_BY_PATH
+    )
     resolver: TierResolver | None = None
     limiter: Limiter | None = None
     biller: Biller | None = None
@@ -60,6 +64,7 @@ class Parts:
     identify: Identify | None = None
     anonymous: str | None = None
     unpriced_refused: bool = True
+    unmetered_refused: bool = True
     body_bytes_max: int = 8 * 1024 * 1024
     durable: bool = False
     log_calls: bool = False

@@ -1,15 +1,17 @@
 """What every piece is: a layer that plans, and hands the call on or refuses it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.body import ClientLeftError
-from metering.asgi.context import STATE_KEY, Call, call_of, route_path
+from metering.asgi.context import STATE_KEY, Call, call_of
+from metering.asgi.doors import Doors, refuse_websocket, route_not_metered
 from metering.asgi.exchange import Exchange
 from metering.asgi.parts import Parts
 from metering.asgi.refusal import Refusal, log_refusal, send_refusal
+from metering.dialects.known import UNMETERED
 from metering.errors import ConfigurationError, StorageError
 from metering.ids import uuid7
 
@@ -47,6 +49,11 @@ class Piece(ABC):
                 f" outermost to the innermost, each once: {', '.join(right)}."
             )
         self.parts = parts
+        self._doors = Doors(
+            parts.routes,
+            bills="billing" in {self.name, *inside},
+            unmetered_refused=parts.unmetered_refused,
+        )
         self.app: ASGIApp = app if inside else Exchange(app, parts)
         # Where no piece has anything to do, the app is one step away, not six.
         self.bare: ASGIApp = getattr(self.app, "bare", self.app)
@@ -64,15 +71,31 @@ class Piece(ABC):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Plan, then hand on; what serves no model passes untouched."""
         if scope["type"] != "http":
-            await self.bare(scope, receive, send)
+            websocket = scope["type"] == "websocket"
+            if websocket and self._doors.dialect_of(scope) is UNMETERED:
+                await refuse_websocket(scope, send)
+            else:
+                await self.bare(scope, receive, send)
             return
         call = call_of(scope) or self._begin(scope)
         if call is None or call.running:  # or another stack carries it out already
             await self.bare(scope, receive, send)
             return
+        plans = (route_not_metered,) if call.dialect is UNMETERED else self.plans
+        await self._attempt(call, scope, receive, send, plans)
+
+    async def _attempt(
+        self,
+        call: Call,
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+        plans: Iterable[Plan],
+    ) -> None:
+        """Plan, then hand on, or answer why not."""
         refusal: Refusal | None = None
         try:
-            for plan in self.plans:
+            for plan in plans:
                 refusal = await plan(call, scope, receive)
                 if refusal is not None:
                     break
@@ -87,10 +110,10 @@ class Piece(ABC):
         await send_refusal(call, refusal, send)
 
     def _begin(self, scope: Scope) -> Call | None:
-        dialect = self.parts.routes.get(scope["path"])
+        if scope["method"] != "POST":
+            return None
+        dialect = self._doors.dialect_of(scope)
         if dialect is None:
-            dialect = self.parts.routes.get(route_path(scope))
-        if dialect is None or scope["method"] != "POST":
             return None
         now_ns = self.parts.clock()
         call = Call(uuid7(now_ns), dialect, now_ns)

@@ -26,6 +26,7 @@ STATUS_BY_CODE = {
     "insufficient_quota": 402,
     "usage_limit_reached": 402,
     "account_suspended": 403,
+    "route_not_metered": 403,
     "model_not_priced": 404,
     "body_too_large": 413,
     "unsupported_content_encoding": 415,

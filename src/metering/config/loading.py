@@ -50,6 +50,7 @@ def load_plan(text: str, *, source: str) -> Plan:
         sign_up_credit_p=file.credit.sign_up.pico,
         anonymous=calls.anonymous,
         unpriced=calls.unpriced,
+        unmetered=calls.unmetered,
         body_bytes_max=calls.body_bytes_max.units,
         lease_ns=calls.lease_s * NS_PER_S,
         resolve_ttl_ns=calls.resolve_ttl_s * NS_PER_S,

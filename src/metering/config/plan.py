@@ -55,11 +55,14 @@ class Plan:
         anonymous: Account that calls without a key are billed to; None: refused.
         unpriced: What becomes of a call to a model that has no price just then:
             `refuse`, or `pass` it on and record it without a charge.
+        unmetered: What becomes of a request to a known path of model servers that no
+            dialect meters: `refuse`, or `pass` it on with one warning a path.
         body_bytes_max: Largest request body that is read, in bytes.
         lease_ns: How long a hold outlives a process that died.
         resolve_ttl_ns: How long a resolved key is good for.
         log_calls: Whether each call is logged, besides refusals and faults.
-        routes: Dialect by path, in addition to the paths that dialects have.
+        routes: Dialect by path, in addition to the paths that dialects have; "none"
+            for a path that is left alone.
         journal: When a journal line is safe.
         data: Directory of the journal and of the default ledger; None: the default.
         ledger: SQLAlchemy URL of the ledger; None: SQLite in the data directory.
@@ -76,6 +79,7 @@ class Plan:
     sign_up_credit_p: int = 0
     anonymous: str | None = None
     unpriced: Literal["refuse", "pass"] = "refuse"
+    unmetered: Literal["refuse", "pass"] = "refuse"
     body_bytes_max: int = 8 * 1024 * 1024
     lease_ns: int = 30 * NS_PER_S
     resolve_ttl_ns: int = 30 * NS_PER_S

@@ -66,6 +66,9 @@ class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unpriced: Annotated[
         Literal["refuse", "pass"], Meta(description='"refuse" or "pass"')
     ] = "refuse"
+    unmetered: Annotated[
+        Literal["refuse", "pass"], Meta(description='"refuse" or "pass"')
+    ] = "refuse"
     body_bytes_max: Units = Count("8M")
     lease_s: Annotated[int, Meta(ge=3, le=600, description="seconds, 3 to 600")] = 30
     resolve_ttl_s: Annotated[

@@ -1,1 +1,1 @@
-"""Wire dialects: bytes in, facts out. One file each, and `registry`, their table."""
+"""Wire dialects: bytes in, facts out. One file each, and `known`, their table."""

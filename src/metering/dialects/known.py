@@ -1,0 +1,94 @@
+"""The table of wire dialects: a new one is a file of its own and a line here.
+
+Model servers are often mounted under a prefix, so a path is also known by its ending:
+its last two segments, such as `chat/completions`.
+"""
+
+from dataclasses import replace
+from typing import Final
+
+from metering.dialects.dialect import Dialect
+from metering.dialects.openai_chat import OPENAI_CHAT
+from metering.dialects.openai_completions import OPENAI_COMPLETIONS
+from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
+
+__all__ = [
+    "DIALECTS",
+    "DIALECT_BY_ENDING",
+    "DIALECT_BY_PATH",
+    "UNMETERED",
+    "ending_of",
+]
+
+DIALECTS: Final[tuple[Dialect, ...]] = (
+    OPENAI_CHAT,
+    OPENAI_COMPLETIONS,
+    OPENAI_EMBEDDINGS,
+)
+
+DIALECT_BY_PATH: Final[dict[str, Dialect]] = {
+    path: dialect for dialect in DIALECTS for path in dialect.paths
+}
+
+
+def ending_of(path: str) -> str:
+    """Return the last two segments of a path; the whole path where it has but one."""
+    return path[path.rfind("/", 0, path.rfind("/")) + 1 :]
+
+
+UNMETERED: Final[Dialect] = replace(OPENAI_CHAT, name="unmetered", paths=())
+"""Stands for whatever is spoken where no dialect here can meter: it is not read."""
+
+_UNMETERED_ENDINGS = frozenset(
+    {
+        # OpenAI, and those who serve its API
+        "v1/responses",
+        "responses/compact",
+        "v1/batches",
+        "v1/moderations",
+        "v1/videos",
+        "v1/realtime",
+        "realtime/calls",
+        "realtime/client_secrets",
+        "realtime/sessions",
+        "realtime/transcription_sessions",
+        "audio/speech",
+        "audio/transcriptions",
+        "audio/translations",
+        "images/edits",
+        "images/generations",
+        "images/variations",
+        # Anthropic
+        "v1/complete",
+        "v1/messages",
+        "messages/batches",
+        # vLLM and SGLang, which serve many of the above on the same engine
+        "completions/batch",
+        "v1/generate",
+        "v1/classify",
+        "v1/pooling",
+        "v1/rerank",
+        "v2/rerank",
+        "v1/score",
+        "v1/systemone",
+        "v2/embed",
+        # Names that an app may well use for something else, below a prefix
+        "/classify",
+        "/encode",
+        "/generate",
+        "/generate_stream",
+        "/generative_scoring",
+        "/invocations",
+        "/pooling",
+        "/rerank",
+        "/score",
+        "/vertex_generate",
+    }
+)
+
+DIALECT_BY_ENDING: Final[dict[str, Dialect]] = {
+    **dict.fromkeys(_UNMETERED_ENDINGS, UNMETERED),
+    **{ending_of(path): dialect for path, dialect in DIALECT_BY_PATH.items()},
+    "copilot-codex/completions": OPENAI_COMPLETIONS,  # llama-cpp-python's second name
+}
+"""What is spoken on paths that end so."""
