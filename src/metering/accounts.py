@@ -3,22 +3,27 @@
 import hashlib
 import hmac
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from decimal import Decimal
+from typing import Literal, TypedDict
 
 import msgspec
 
 from metering.errors import ConfigurationError
-from metering.money import format_usd
+from metering.money import AMOUNT_MAX_P, checked, format_usd
 from metering.quota import RateQuota
 from metering.usage import FundingMode
 
 __all__ = [
     "Account",
+    "AgreedPrices",
+    "Agreement",
     "ApiKey",
     "ModelClass",
     "Overrides",
     "RateOverride",
+    "RequestRate",
     "Tier",
     "TierBook",
     "TokenPrices",
@@ -31,6 +36,7 @@ ModelClass = Literal["paid", "free"]
 
 KEY_PREFIX = "mk-"
 _SECRET_BYTES = 32
+_TOKENS_MAX = 1_000_000_000
 
 
 class RateOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,15 +47,52 @@ class RateOverride(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     burst: int | None = None
 
     def quota(self) -> RateQuota:
-        """The quota it stands for."""
+        """The quota it stands for.
+
+        Raises:
+            ConfigurationError: A value is out of range.
+        """
         return RateQuota(self.amount, self.per_ns, self.burst)
 
 
-class TokenPrices(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A token price agreed with one account, in pico-dollars per token."""
+class TokenPrices(
+    msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True
+):
+    """A token price agreed with one account: pico-dollars per *per* tokens."""
 
     input_p: int
     output_p: int
+    per: int = 1
+
+
+class RequestRate(TypedDict):
+    """A request limit whose burst differs from its rate, as in a plan."""
+
+    rate: str
+    burst: int
+
+
+class AgreedPrices(TypedDict):
+    """Dollars per 1M tokens, as in a plan."""
+
+    input: str | int | Decimal
+    output: str | int | Decimal
+
+
+class Agreement(TypedDict, total=False):
+    """What was agreed with one account, as a plan would write it.
+
+    Attributes:
+        output_tokens_max: Output cap per request, such as "32K".
+        usage_limit: Monthly limit in dollars, such as "500".
+        requests: Request limits by model class, such as {"paid": "2000/minute"}.
+        prices: Token prices by model: dollars per 1M tokens.
+    """
+
+    output_tokens_max: str | int | None
+    usage_limit: str | int | Decimal | None
+    requests: Mapping[ModelClass, str | RequestRate] | None
+    prices: Mapping[str, AgreedPrices] | None
 
 
 class Overrides(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
@@ -66,6 +109,44 @@ class Overrides(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     usage_limit_p: int | None = None
     requests: dict[ModelClass, RateOverride] = {}
     prices: dict[str, TokenPrices] = {}
+
+    def checked(self) -> "Overrides":
+        """Return the overrides if every call can be held to them.
+
+        Raises:
+            ConfigurationError: Names the field, its value and what is allowed.
+        """
+        try:
+            # What is read back is checked by type, and so is what is written.
+            msgspec.json.decode(msgspec.json.encode(self), type=Overrides)
+        except (msgspec.MsgspecError, TypeError, OverflowError, ValueError) as error:
+            raise ConfigurationError(f"Overrides cannot be used: {error}.") from None
+        if self.output_tokens_max is not None:
+            _check_int("output_tokens_max", self.output_tokens_max, 1, _TOKENS_MAX)
+        if self.usage_limit_p is not None:
+            _check_int("usage_limit_p", checked(self.usage_limit_p), 0, AMOUNT_MAX_P)
+        for kind, rate in self.requests.items():
+            _check_int(f"requests[{kind!r}].per_ns", rate.per_ns, 1, 2**63 - 1)
+            try:
+                rate.quota()
+            except ConfigurationError as error:
+                raise ConfigurationError(
+                    f"Overrides: requests[{kind!r}] cannot be used. {error}"
+                ) from None
+        for model, prices in self.prices.items():
+            at = f"prices[{model!r}]"
+            _check_int(f"{at}.input_p", prices.input_p, 0, AMOUNT_MAX_P)
+            _check_int(f"{at}.output_p", prices.output_p, 0, AMOUNT_MAX_P)
+            _check_int(f"{at}.per", prices.per, 1, _TOKENS_MAX)
+        return self
+
+
+def _check_int(name: str, value: object, least: int, most: int) -> None:
+    if type(value) is not int or not least <= value <= most:
+        raise ConfigurationError(
+            f"Overrides: {name} = {value!r} cannot be used. Allowed: an int from"
+            f" {least:,} to {most:,}."
+        )
 
 
 class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -135,8 +135,8 @@ def usage_limit_demand(
 @lru_cache(maxsize=1024)
 def _agreed_price(model: str, agreed: TokenPrices) -> PriceVersion:
     rates: dict[Leaf, Rate] = {
-        "input_tokens": Rate(agreed.input_p),
-        "output_tokens": Rate(agreed.output_p),
+        "input_tokens": Rate(agreed.input_p, agreed.per),
+        "output_tokens": Rate(agreed.output_p, agreed.per),
     }
     return PriceVersion(model=model, kind="token", rates=rates)
 

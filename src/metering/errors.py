@@ -1,5 +1,7 @@
 """What can go wrong, as types. Expected refusals are values, never exceptions."""
 
+import re
+
 __all__ = [
     "AccountNotFoundError",
     "ConfigurationError",
@@ -8,7 +10,10 @@ __all__ = [
     "MeteringError",
     "StorageError",
     "UsageError",
+    "without_credentials",
 ]
+
+_CREDENTIALS = re.compile(r"(?<=://)\S*@")
 
 
 class MeteringError(Exception):
@@ -37,3 +42,8 @@ class JournalFullError(StorageError):
 
 class LedgerError(MeteringError):
     """A record contradicts what the ledger has already posted under the same id."""
+
+
+def without_credentials(text: str) -> str:
+    """Return *text* as an error may show it: no user or password in its URLs."""
+    return _CREDENTIALS.sub("***@", text)

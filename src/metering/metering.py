@@ -21,6 +21,7 @@ from metering.billing import Biller
 from metering.clock import Clock, system_clock
 from metering.config import (
     Plan,
+    agreed_overrides,
     plan_from_env,
     plan_from_file,
     plan_from_preset,
@@ -32,8 +33,8 @@ from metering.errors import ConfigurationError
 from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
-from metering.money import format_usd
 from metering.local_share import LocalShare
+from metering.money import format_usd
 from metering.registry import Accounts, Billing, Change
 from metering.shipper import ShipFault, Shipper
 from metering.stores import Ledger, Snapshots
@@ -129,6 +130,8 @@ class Metering:
             self._ledger,
             change,
             clock=clock,
+            prices=plan.prices,
+            read_agreement=agreed_overrides,
             sign_up_credit_p=plan.sign_up_credit_p,
             pepper=plan.key_pepper,
         )

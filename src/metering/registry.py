@@ -1,12 +1,21 @@
 """What an operator does: accounts, keys, payments, credit, and looking them up."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Unpack
 
 import msgspec
 import structlog
 from anyio import to_thread
 
-from metering.accounts import Account, ApiKey, Overrides, hash_key, new_secret
+from metering.accounts import (
+    Account,
+    Agreement,
+    ApiKey,
+    Overrides,
+    hash_key,
+    new_secret,
+)
 from metering.billing import usage_limit_demand
 from metering.clock import Clock
 from metering.errors import ConfigurationError, StorageError
@@ -21,6 +30,7 @@ from metering.ledger import (
 )
 from metering.limiter import Limiter
 from metering.money import parse_usd
+from metering.pricing import PriceBook
 from metering.stores import (
     AccountChange,
     AccountVersions,
@@ -70,12 +80,16 @@ class Accounts:
         change: Change,
         *,
         clock: Clock,
+        prices: PriceBook,
+        read_agreement: Callable[[str, Agreement], Overrides],
         sign_up_credit_p: int,
         pepper: bytes = b"",
     ) -> None:
         self._ledger = ledger
         self._change = change
         self._clock = clock
+        self._prices = prices
+        self._read_agreement = read_agreement
         self._sign_up_credit_p = sign_up_credit_p
         self._pepper = pepper
 
@@ -159,9 +173,49 @@ class Accounts:
         """
         return await self._apply(account_id, AccountChange(pin=level))
 
-    async def override(self, account_id: str, overrides: Overrides) -> Account:
-        """Set what was agreed with the account, in place of its tier's values."""
+    async def override(
+        self,
+        account_id: str,
+        overrides: Overrides | None = None,
+        /,
+        **agreed: Unpack[Agreement],
+    ) -> Account:
+        """Set what was agreed with the account, in place of its tier's values.
+
+        It replaces what was agreed before: `override("acme")` alone ends all of it.
+
+        Args:
+            account_id: The account.
+            overrides: Exact values, in place of the terms below.
+            **agreed: Terms as a plan writes them: `usage_limit="500"` (dollars),
+                `output_tokens_max="32K"`, `requests={"paid": "2000/minute"}`,
+                `prices={"model": {"input": "0.5", "output": "2"}}`.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+            ConfigurationError: Names the term, its value and what is allowed.
+        """
+        if overrides is None:
+            overrides = self._read_agreement(account_id, agreed)
+        elif agreed:
+            raise ConfigurationError(
+                f"Overrides of {account_id!r}: give either the value or the terms"
+                f" {', '.join(agreed)}, not both."
+            )
+        for name in overrides.prices:
+            self._check_model(account_id, name)
         return await self._apply(account_id, AccountChange(overrides=overrides))
+
+    def _check_model(self, account_id: str, name: str) -> None:
+        model = self._prices.model(name)
+        if model is None or model.name != name:
+            reason = "There is no such model in the plan."
+            if model is not None:
+                reason = f"It is an alias: write {model.name!r}."
+            raise ConfigurationError(
+                f"Overrides of {account_id!r}: prices[{name!r}] cannot be used."
+                f" {reason}"
+            )
 
     async def suspend(self, account_id: str, *, suspended: bool = True) -> Account:
         """Refuse every call of the account, or no longer."""

@@ -218,6 +218,23 @@ def test_what_was_written_is_on_the_disk(ledger, path):
     assert rows(path, "PRAGMA journal_mode") == [("wal",)]
 
 
+@pytest.mark.parametrize(
+    "named", ["postgresql://u:secret@host/db", "mysql", "", "sqlite://", ":memory:"]
+)
+def test_what_names_no_file_is_refused(named):
+    """A bare word is rather a database; and no password comes into an error."""
+    with pytest.raises(ConfigurationError, match="not a file for the ledger") as caught:
+        SqlLedger(named, tiers=PLAN)
+
+    assert "secret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("named", ["ledger.db", "./ledger", "sqlite:///ledger"])
+def test_a_path_or_a_url_names_a_file(named):
+    """A suffix, a folder or the scheme tells that a file is meant."""
+    SqlLedger(named, tiers=PLAN)
+
+
 def test_a_file_that_is_no_ledger_is_an_outage(path):
     """The driver's error comes as ours, with the path and what to look at."""
     path.write_bytes(b"not a database at all" * 100)

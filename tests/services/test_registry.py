@@ -11,8 +11,9 @@ from metering import (
     LedgerError,
     Metering,
 )
-from metering.accounts import Overrides
+from metering.accounts import Overrides, RateOverride, TokenPrices
 from metering.backends.ledger_memory import MemoryLedger
+from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
 from metering.money import PICO
 from metering.testing import ManualClock
@@ -143,3 +144,99 @@ async def test_changes_are_logged_and_secrets_are_not(meter):
 def test_the_standard_library_logger_is_left_alone():
     """Importing metering configures no logging."""
     assert [] == logging.getLogger("metering").handlers
+
+
+GLM = "zai-org/GLM-4.7"
+
+
+class TestOverride:
+    """What was agreed with one account is written as a plan writes it."""
+
+    async def test_terms_are_written_in_a_plans_notation(self, meter):
+        """Dollars, counts and rates; what is not named is the tier's own."""
+        await meter.accounts.create("acme")
+        account = await meter.accounts.override(
+            "acme",
+            usage_limit="500",
+            output_tokens_max="32K",
+            requests={
+                "paid": "2000/minute",
+                "free": {"rate": "10/second", "burst": 2},
+            },
+            prices={GLM: {"input": "0.5", "output": 2}},
+        )
+
+        assert (
+            Overrides(
+                usage_limit_p=500 * PICO,
+                output_tokens_max=32_768,
+                requests={
+                    "paid": RateOverride(2000, 60 * NS_PER_S, 2000),
+                    "free": RateOverride(10, NS_PER_S, 2),
+                },
+                prices={GLM: TokenPrices(PICO // 2, 2 * PICO, 1_000_000)},
+            )
+            == account.overrides
+        )
+        assert account == await meter.accounts.get("acme")
+
+    async def test_what_was_agreed_ends_with_nothing(self, meter):
+        """Each call says all that is agreed; None is as good as left out."""
+        await meter.accounts.create("acme")
+        await meter.accounts.override("acme", usage_limit="500")
+
+        account = await meter.accounts.override("acme", usage_limit=None)
+
+        assert Overrides() == account.overrides
+
+    @pytest.mark.parametrize(
+        ("terms", "told"),
+        [
+            ({"usage_limit": 0.5}, r"usage_limit = 0\.5 .*float.*Allowed: dollars"),
+            ({"usage_limit": "-5"}, r'usage_limit = "-5" .*Allowed: dollars'),
+            ({"usage_limit": "lots"}, r'usage_limit = "lots"'),
+            ({"output_tokens_max": 0}, r"output_tokens_max = 0 .*Allowed: 1 to"),
+            ({"output_tokens_max": -1}, "output_tokens_max = -1"),
+            ({"output_tokens_max": 1.5}, r"output_tokens_max = 1\.5"),
+            ({"output_tokens_max": "32k"}, 'output_tokens_max = "32k"'),
+            ({"requests": {"paid": "0/minute"}}, r'requests\.paid = "0/minute"'),
+            ({"requests": {"paid": "fast"}}, r'requests\.paid = "fast" .*not a rate'),
+            ({"requests": {"paid": "1/second; 9/day"}}, "several rates"),
+            ({"requests": {"dear": "1/second"}}, r"requests\.dear is not a field"),
+            ({"requests": {"paid": {"rate": "1/second"}}}, "burst is missing"),
+            ({"requests": 5}, "requests = 5 .*not a table"),
+            ({"prices": {GLM: {"input": 1}}}, r"prices\['zai-org/GLM-4\.7'\]: output"),
+            ({"prices": {GLM: {"input": "-1", "output": 1}}}, 'input = "-1"'),
+            ({"prices": {GLM: {"input": 1, "output": 0.1}}}, r"output = 0\.1"),
+            ({"prices": {GLM: 3}}, r"GLM-4\.7'\].*not a table"),
+            ({"prices": {"glm": {"input": 1, "output": 1}}}, "no such model"),
+            ({"price": {}}, "price is not a field. Did you mean prices"),
+        ],
+    )
+    async def test_what_cannot_be_is_refused(self, meter, terms, told):
+        """The error names the account, the term, its value and what is allowed."""
+        await meter.accounts.create("acme")
+
+        with pytest.raises(ConfigurationError, match=f"(?s)'acme'.*{told}"):
+            await meter.accounts.override("acme", **terms)
+
+        assert Overrides() == (await meter.accounts.get("acme")).overrides
+
+    @pytest.mark.parametrize(
+        "overrides",
+        [
+            Overrides(prices={"no/such-model": TokenPrices(1, 1)}),
+            Overrides(prices={GLM: TokenPrices(-1, 1)}),
+        ],
+    )
+    async def test_an_exact_value_is_held_to_the_same(self, meter, overrides):
+        """Also one that no plan could write."""
+        await meter.accounts.create("acme")
+
+        with pytest.raises(ConfigurationError, match=r"prices\["):
+            await meter.accounts.override("acme", overrides)
+
+    async def test_the_value_or_the_terms(self, meter):
+        """Both at once would hide one."""
+        with pytest.raises(ConfigurationError, match="not both"):
+            await meter.accounts.override("acme", Overrides(), usage_limit="5")

@@ -43,6 +43,15 @@ async def operating(meter: Metering) -> None:
     assert_type(await meter.billing.period("acme"), PeriodState)
     assert_type(await meter.billing.usage("acme"), list[UsageTotal])
     assert_type(await meter.billing.charges("acme"), list[ChargedEvent])
+    agreed = await meter.accounts.override(
+        "acme",
+        usage_limit="500",
+        output_tokens_max="32K",
+        requests={"paid": "2000/minute", "free": {"rate": "1/second", "burst": 9}},
+        prices={"model": {"input": "0.5", "output": "2"}},
+    )
+    assert_type(agreed, Account)
+    await meter.accounts.override("acme", usage_limit=0.5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
     # Dollars are decimal text, never a float.
     await meter.billing.record_payment(
         "acme",

@@ -64,13 +64,12 @@ def checked_account(account: Account, tiers: TierBook) -> Account:
     """Return the account if it can be kept.
 
     Raises:
-        ConfigurationError: It is pinned to a tier that does not exist, or one of its
-            amounts is out of range.
+        ConfigurationError: It is pinned to a tier that does not exist, an amount is
+            out of range, or its overrides cannot be kept to.
     """
     tiers.tier_of(account)
     checked(account.lifetime_paid_p)
-    if account.overrides.usage_limit_p is not None:
-        checked(account.overrides.usage_limit_p)
+    account.overrides.checked()
     return account
 
 

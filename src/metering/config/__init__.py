@@ -3,6 +3,7 @@
 `docs/reference/configuration.md` describes every field.
 """
 
+from metering.config.agreement import agreed_overrides
 from metering.config.loading import (
     load_plan,
     plan_from_env,
@@ -16,6 +17,7 @@ __all__ = [
     "JournalSettings",
     "OutageSettings",
     "Plan",
+    "agreed_overrides",
     "load_plan",
     "plan_from_env",
     "plan_from_file",

@@ -1,4 +1,4 @@
-"""A parsed plan file, and errors that point at a place in it."""
+"""What somebody wrote, and errors that point at a place in it."""
 
 import json
 import re
@@ -8,12 +8,12 @@ from contextlib import contextmanager
 from datetime import date, time
 from decimal import Decimal
 from difflib import get_close_matches
+from typing import TypeVar
 
 import msgspec
 from msgspec import inspect
 
-from metering.config.schema import PlanFile
-from metering.errors import ConfigurationError
+from metering.errors import ConfigurationError, without_credentials
 
 __all__ = ["Document"]
 
@@ -23,7 +23,6 @@ _FIELD = re.compile(
 )
 _TYPES = re.compile(r"Expected `([^`]*)`, got `([^`]*)`")
 _STEP = re.compile(r"\[(\d+)\]|([^.\[\]]+)")
-_CREDENTIALS = re.compile(r"(?<=://)\S*@")
 _SHOWN_MAX = 80
 
 _WORDS = {
@@ -39,40 +38,49 @@ _WORDS = {
 }
 
 
-class Document:
-    """A TOML text that was parsed but not yet understood.
+_Table = TypeVar("_Table", bound=msgspec.Struct)
 
-    Numbers with a point are Decimals: no float ever exists.
+
+class Document:
+    """Tables and values that were parsed but not yet understood.
 
     Args:
-        text: The TOML text.
+        tree: Tables, arrays and values.
         source: What errors call it, such as the path of its file.
-
-    Raises:
-        ConfigurationError: It is not TOML; names the line and the column.
     """
 
-    __slots__ = ("_source", "_tree")
+    __slots__ = ("_root", "_source", "_tree")
 
-    def __init__(self, text: str, source: str) -> None:
+    def __init__(self, tree: object, source: str) -> None:
         self._source = source
+        self._tree = tree
+        self._root: type[msgspec.Struct] = msgspec.Struct
+
+    @classmethod
+    def from_toml(cls, text: str, source: str) -> "Document":
+        """Return a TOML text; numbers with a point become Decimals, never floats.
+
+        Raises:
+            ConfigurationError: It is not TOML; names the line and the column.
+        """
         try:
-            self._tree = tomllib.loads(text, parse_float=Decimal)
+            return cls(tomllib.loads(text, parse_float=Decimal), source)
         except ValueError as error:
             lines = text.split("\n")
             end = f"at line {len(lines)}, column {len(lines[-1]) + 1}, the end"
             fault = str(error).replace("at end of document", end)
             raise ConfigurationError(f"{source} is not TOML: {fault}.") from None
 
-    def read(self) -> PlanFile:
-        """Return the tables of the file, each value of the type it must have.
+    def read(self, root: type[_Table]) -> _Table:
+        """Return the whole as a table of that kind, each value of its field's type.
 
         Raises:
             ConfigurationError: A field is unknown, missing or cannot be used.
         """
+        self._root = root
         try:
             return msgspec.convert(
-                self._tree, PlanFile, dec_hook=lambda kind, raw: kind(raw)
+                self._tree, root, dec_hook=lambda kind, raw: kind(raw)
             )
         except msgspec.ValidationError as error:
             raise self._explained(error) from None
@@ -93,7 +101,7 @@ class Document:
             reason: A sentence; empty where what is allowed says it all.
         """
         shown = _shown(self._value_at(path))
-        _, allowed = _described(path)
+        _, allowed = _described(self._root, path)
         value = f" = {shown}" if shown else ""
         why = f" {reason}" if reason else ""
         return ConfigurationError(
@@ -102,13 +110,13 @@ class Document:
 
     def missing(self, path: str) -> ConfigurationError:
         """Return the error that says that the field at *path* must be written."""
-        _, allowed = _described(path)
+        _, allowed = _described(self._root, path)
         return ConfigurationError(
             f"{self._source}: {path} is missing.{_allowed(allowed)}"
         )
 
     def _unknown(self, table: str, name: str) -> ConfigurationError:
-        fields, _ = _described(table)
+        fields, _ = _described(self._root, table)
         near = get_close_matches(name, fields, n=1)
         guess = f" Did you mean {near[0]}?" if near else ""
         return ConfigurationError(
@@ -161,19 +169,19 @@ def _shown(value: object) -> str:
     """Return a value as TOML writes it; nothing for tables, arrays and no value."""
     if isinstance(value, bool | str):
         text = json.dumps(value, ensure_ascii=False)
-    elif isinstance(value, int | Decimal):
+    elif isinstance(value, int | float | Decimal):
         text = str(value)
     elif isinstance(value, date | time):
         text = value.isoformat().replace("+00:00", "Z")
     else:
         return ""
-    text = _CREDENTIALS.sub("***@", text)
+    text = without_credentials(text)
     return text if len(text) <= _SHOWN_MAX else f"{text[:_SHOWN_MAX]}..."
 
 
-def _described(path: str) -> tuple[list[str], str]:
+def _described(root: type[msgspec.Struct], path: str) -> tuple[list[str], str]:
     """Return the fields of the table at *path*, and what a field there may hold."""
-    node, allowed = _opened(inspect.type_info(PlanFile))
+    node, allowed = _opened(inspect.type_info(root))
     for index, name in _STEP.findall(path):
         inner: inspect.Type | None = None
         if index and isinstance(node, inspect.VarTupleType):

@@ -11,7 +11,7 @@ from metering.config.document import Document
 from metering.config.limit_rules import limit_rules
 from metering.config.plan import JournalSettings, OutageSettings, Plan
 from metering.config.price_book import price_book
-from metering.config.schema import RouteTable
+from metering.config.schema import PlanFile, RouteTable
 from metering.config.tier_book import tier_book
 from metering.errors import ConfigurationError
 
@@ -37,8 +37,8 @@ def load_plan(text: str, *, source: str) -> Plan:
     Raises:
         ConfigurationError: Names the source, the field, its value and what is allowed.
     """
-    document = Document(text, source)
-    file = document.read()
+    document = Document.from_toml(text, source)
+    file = document.read(PlanFile)
     calls, journal = file.calls, file.journal
     tiers = tier_book(file.tiers, document)
     prices = price_book(file.models, document)

@@ -6,7 +6,7 @@ from metering.config.notation import rate_quotas
 from metering.config.schema import RequestTable, TierTable
 from metering.quota import RateQuota
 
-__all__ = ["tier_book"]
+__all__ = ["request_quotas", "tier_book"]
 
 
 def tier_book(tables: tuple[TierTable, ...], document: Document) -> TierBook:
@@ -58,16 +58,21 @@ def _tier(table: TierTable, path: str, document: Document) -> Tier:
         name=table.name,
         lifetime_paid_min_p=None if table.by_agreement else least_p,
         payment_method=table.payment_method,
-        requests=_requests(table.requests, f"{path}.requests", document),
+        requests=request_quotas(table.requests, f"{path}.requests", document),
         output_tokens_max=table.output_tokens_max.units,
         usage_limit_p=limit.pico if limit else None,
         funding=table.funding,
     )
 
 
-def _requests(
+def request_quotas(
     table: RequestTable, path: str, document: Document
 ) -> dict[ModelClass, tuple[RateQuota, ...]]:
+    """Return request quotas by class of model.
+
+    Raises:
+        ConfigurationError: Names the first that cannot be.
+    """
     quotas: dict[ModelClass, tuple[RateQuota, ...]] = {}
     classes: tuple[ModelClass, ...] = ("paid", "free")
     for name in classes:

@@ -13,7 +13,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from metering.errors import ConfigurationError, StorageError
+from metering.errors import ConfigurationError, StorageError, without_credentials
 
 __all__ = [
     "enter_wal",
@@ -33,16 +33,23 @@ _WAL = "PRAGMA journal_mode = WAL"
 def path_of(url_or_path: str | Path) -> Path:
     """Return the file that a URL such as `sqlite:///ledger.db`, or a path, names.
 
+    A bare word is more likely the name of a database than of a file.
+
     Raises:
-        ConfigurationError: It names another database, or one in memory.
+        ConfigurationError: It names another database, or one in memory, or is a word
+            without a folder, a suffix or the scheme.
     """
-    path = str(url_or_path).removeprefix(_SCHEME)
-    if not path or "://" in path or ":memory:" in path or path.startswith("sqlite:"):
+    named = str(url_or_path)
+    path = Path(named.removeprefix(_SCHEME))
+    another = "://" in str(path) or named.removeprefix(_SCHEME).startswith("sqlite:")
+    word = isinstance(url_or_path, str) and path.name == named and not path.suffix
+    if not path.name or another or word or ":memory:" in named:
         raise ConfigurationError(
-            f"{url_or_path!r} is not a file for the ledger. Write a path or"
-            ' "sqlite:///path/ledger.db"; MemoryLedger keeps one in memory.'
+            f"{without_credentials(named)!r} is not a file for the ledger. Write a path"
+            ' such as "./ledger" or "ledger.db", or "sqlite:///path/ledger.db";'
+            " MemoryLedger keeps one in memory."
         )
-    return Path(path)
+    return path
 
 
 def open_engine(path: Path, busy_timeout_ms: int) -> Engine:

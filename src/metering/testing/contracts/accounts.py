@@ -73,6 +73,36 @@ class AccountStoreContract:
         assert [ledger.get("acme")] == ledger.accounts()
         assert ledger.get("acme").version == 1
 
+    @pytest.mark.parametrize(
+        "bad",
+        [
+            Overrides(output_tokens_max=0),
+            Overrides(output_tokens_max=1.5),  # type: ignore[arg-type]
+            Overrides(output_tokens_max="4K"),  # type: ignore[arg-type]
+            Overrides(usage_limit_p=-1),
+            Overrides(usage_limit_p=2.0),  # type: ignore[arg-type]
+            Overrides(requests={"paid": RateOverride(0, NS_PER_S)}),
+            Overrides(requests={"paid": RateOverride(5, 1.5e9)}),  # type: ignore[arg-type]
+            Overrides(requests={"dear": RateOverride(5, 9)}),  # type: ignore[dict-item]
+            Overrides(requests={"paid": "9/day"}),  # type: ignore[dict-item]
+            Overrides(prices={"m": TokenPrices(-1, 0)}),
+            Overrides(prices={"m": TokenPrices(0, 0.5)}),  # type: ignore[arg-type]
+            Overrides(prices={"m": TokenPrices(0, 1, 0)}),
+            Overrides(prices={"m": (1, 2)}),  # type: ignore[dict-item]
+        ],
+        ids=repr,
+    )
+    def test_keeps_no_overrides_that_no_call_could_be_held_to(
+        self, ledger: Ledger, bad: Overrides
+    ) -> None:
+        """What is written can be read back, and each call be decided by it."""
+        open_account(ledger)
+
+        with pytest.raises(ConfigurationError, match="Overrides"):
+            ledger.change("acme", AccountChange(overrides=bad))
+
+        assert Overrides() == ledger.get("acme").overrides
+
     def test_names_the_account_that_is_not_there(self, ledger: Ledger) -> None:
         """Whatever needs an account says which one is missing, and changes nothing."""
         with pytest.raises(AccountNotFoundError, match="'nobody'"):
