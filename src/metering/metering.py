@@ -45,6 +45,7 @@ __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 DATA_DEFAULT = ".metering"
 LIMITS_DEFAULT = "memory://"
 STOP_S = 10.0
+SETTLE_S = 2.0
 
 _log = structlog.get_logger("metering")
 
@@ -210,7 +211,7 @@ class Metering:
         """Post what is journalled and close everything; what is left is not lost."""
         if self._started:
             self._started = False
-            await self._limiter.close(STOP_S)
+            await self._limiter.close(SETTLE_S)
             await to_thread.run_sync(self._close)
         await self.limit_store.aclose()
 
