@@ -7,7 +7,7 @@ from metering.asgi.context import Call, call_of
 from metering.asgi.headers import find_header
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
-from metering.asgi.refusal import Refusal, send_refusal
+from metering.asgi.refusal import Refusal
 from metering.errors import ConfigurationError
 from metering.tiers import Resolved
 
@@ -43,17 +43,22 @@ class TierMiddleware(Piece):
             if call is None:
                 raise
             call.start_over()
-            refusal = await self._resolve(call, scope, fresh=True)
-            if refusal is None:
-                await self.app(scope, receive, send)
-            else:
-                await send_refusal(call, refusal, send)
+            plans = (self._plan_anew, *self.plans[1:])
+            await self._attempt(call, scope, receive, send, plans)
 
     async def plan(self, call: Call, scope: Scope, receive: Receive) -> Refusal | None:  # noqa: ARG002 - the body is not needed
         """Find the account, or refuse."""
         if self.parts.ready is not None:
             await self.parts.ready()
         return await self._resolve(call, scope, fresh=False)
+
+    async def _plan_anew(
+        self,
+        call: Call,
+        scope: Scope,
+        receive: Receive,  # noqa: ARG002 - the body is not needed
+    ) -> Refusal | None:
+        return await self._resolve(call, scope, fresh=True)
 
     async def _resolve(
         self, call: Call, scope: Scope, *, fresh: bool
