@@ -88,6 +88,8 @@ class Stranger:
         self._ended.set()
         for server in self._servers:
             server.close()
+        for task in self._serving:
+            task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
 
 

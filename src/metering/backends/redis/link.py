@@ -17,11 +17,12 @@ from redis.exceptions import (
     ResponseError,
 )
 
+from metering.backends.redis.operation import Operation, Owed
+from metering.backends.redis.patience import Patience
 from metering.backends.redis.script import (
     OPERATIONS_MAX,
     SCRIPT,
     SCRIPT_SHA,
-    Operation,
     answers_of,
     arguments_of,
 )
@@ -30,6 +31,7 @@ from metering.backends.redis.wire import (
     FAULTS,
     Connection,
     closed_by_server,
+    packed_of,
 )
 from metering.errors import StorageError
 
@@ -37,12 +39,6 @@ __all__ = ["QUEUE_MAX", "Link"]
 
 QUEUE_MAX = 16_384
 """Operations that may wait; one more is refused."""
-
-OWED_MAX = 65_536
-"""Operations that must still arrive, kept while the server is away: the latest ones."""
-
-OWED_S = 1800.0
-"""How long they are kept: the server knows for longer which ones it has seen."""
 
 _BATCH_MAX = 8 * OPERATIONS_MAX
 _ERRORS_MAX = 3
@@ -80,16 +76,18 @@ class Link:
         self._grace_ms = grace_ms
         self._on_change = on_change
         self._on_moved = on_moved
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._connection: Connection | None = None
         self._used_s = 0.0
         self._queue: deque[Operation] = deque()
         self._flying: list[list[Operation]] = []
-        self._owed: deque[tuple[float, Operation]] = deque(maxlen=OWED_MAX)
+        self.owed = Owed()
         self._errors = 0
         self._pause_s = _PAUSE_S
         self._task: asyncio.Task[None] | None = None
-        self._timer: asyncio.Handle | None = None
-        self._look_s = inf
+        self._patience = Patience(
+            deadline_s, first_due=self._first_due, missed=self._missed
+        )
 
     def submit(self, operation: Operation) -> None:
         """Put an operation into the next batch; it is answered in any case."""
@@ -104,8 +102,7 @@ class Link:
         self._queue.append(operation)
         if self._task is None:
             self._task = loop.create_task(self._work())
-        if operation.due_s < self._look_s:
-            self._look_at(operation.due_s)
+        self._patience.until(operation.due_s)
 
     async def connect(self) -> None:
         """Ask for nothing, so that the connection is there and the script loaded.
@@ -126,8 +123,9 @@ class Link:
         try:
             async with asyncio.timeout(CONNECT_S):
                 await connection.connect()
-                packed = connection.pack_command(*words)
-                await connection.send_packed_command(packed, check_health=False)
+                await connection.send_packed_command(
+                    [packed_of(*words)], check_health=False
+                )
                 return await connection.read_response()
         except FAULTS as error:
             raise StorageError(f"Redis did not answer {words[0]}: {error}") from error
@@ -135,19 +133,18 @@ class Link:
             await connection.disconnect(nowait=True)
 
     async def aclose(self) -> None:
-        """End the task and the connection; who still waits gets an error."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-        self._look_at(inf)
-        await self._drop()
+        """End the task and the connection, after what is on its way, if that is quick.
 
-    def owed(self) -> list[Operation]:
-        """Take over what must still arrive, and is not too old to be recognised."""
-        oldest_s = asyncio.get_running_loop().time() - OWED_S
-        owed = [operation for at_s, operation in self._owed if at_s >= oldest_s]
-        self._owed.clear()
-        return owed
+        Who waits longer gets an error.
+        """
+        task = self._task
+        if task is not None:
+            if self.fault is None:
+                await asyncio.wait([task], timeout=min(self._deadline_s, CONNECT_S))
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        self._patience.stop()
+        await self._drop()
 
     async def _work(self) -> None:
         try:
@@ -158,7 +155,7 @@ class Link:
                     await self._probe()
         finally:
             self._task = None
-            self._fail(StorageError("The store was closed."))
+            self._fail(StorageError("The store was closed before it was answered."))
 
     async def _exchange(self) -> None:
         self._flying = scripts = self._drain()
@@ -183,8 +180,10 @@ class Link:
 
     async def _connected(self) -> Connection:
         """Return a live connection; refusing one opens the circuit at once."""
-        now_s = asyncio.get_running_loop().time()
-        connection = self._connection
+        loop = asyncio.get_running_loop()
+        if loop is not self._loop:  # a connection of a loop that has ended is of no use
+            self._loop, self._connection = loop, None
+        now_s, connection = loop.time(), self._connection
         idle = connection is not None and now_s - self._used_s > _IDLE_S
         # A server that restarted has closed it, and it would cost a batch to learn so.
         if connection is not None and idle and await closed_by_server(connection):
@@ -207,7 +206,7 @@ class Link:
     ) -> None:
         """Send scripts and take their answers; those not loaded yet are sent whole."""
         for script in scripts:  # the connection may have taken long
-            script[:] = [op for op in script if op.sent or not op.unwanted]
+            script[:] = [op for op in script if op.sent or not op.over]
         scripts = [script for script in scripts if script]
         unknown = await self._round(connection, scripts, whole=False)
         if unknown:
@@ -224,7 +223,7 @@ class Link:
         for operations in scripts:
             name = ("EVAL", SCRIPT) if whole else ("EVALSHA", SCRIPT_SHA)
             words = arguments_of(operations, self._grace_ms)
-            packed += connection.pack_command(*name, *words)
+            packed.append(packed_of(*name, *words))
             for operation in operations:
                 operation.sent = True
             whole = False
@@ -297,34 +296,14 @@ class Link:
 
     def _pay(self) -> None:
         """Send what is owed, before anything that is asked now."""
-        if self._owed:
-            self._queue.extendleft(reversed(self.owed()))
+        if self.owed:
+            self._queue.extendleft(reversed(self.owed.take()))
 
-    def _look_at(self, when_s: float) -> None:
-        """Look at that instant whether an answer is missing; inf for never."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        self._look_s = when_s
-        if when_s < inf:
-            self._timer = asyncio.get_running_loop().call_at(when_s, self._look)
+    def _first_due(self) -> float:
+        waiting = (op for op in self._all() if op.awaited)
+        return min((operation.due_s for operation in waiting), default=inf)
 
-    def _look(self) -> None:
-        """Judge the server by the clock, less what the loop itself was late."""
-        loop = asyncio.get_running_loop()
-        late_s = min(max(0.0, loop.time() - self._look_s), self._deadline_s)
-        self._timer = loop.call_later(late_s, self._judge, 2)
-
-    def _judge(self, turns: int) -> None:
-        loop = asyncio.get_running_loop()
-        if turns:  # what has arrived in the socket is read first
-            self._timer = loop.call_soon(self._judge, turns - 1)
-            return
-        first_s = min((op.due_s for op in self._all() if op.awaited), default=inf)
-        if first_s > loop.time():
-            self._look_at(first_s)
-            return
-        self._look_at(inf)
+    def _missed(self) -> None:
         if self.fault is None:
             ms = self._deadline_s * 1000
             self._open(StorageError(f"Redis did not answer within {ms:g} ms."))
@@ -336,7 +315,7 @@ class Link:
         queue = self._queue
         for _ in range(min(len(queue), _BATCH_MAX)):
             operation = queue.popleft()
-            if operation.unwanted:
+            if operation.over:
                 continue
             script = filling.get(operation.slot)
             if script is None or len(script) >= OPERATIONS_MAX:
@@ -354,7 +333,7 @@ class Link:
         """Put what was lost with a connection in front, once, if that is harmless."""
         for script in reversed(scripts):
             for operation in reversed(script):
-                if operation.future is not None and operation.future.done():
+                if operation.over:
                     continue
                 if operation.tries or (operation.sent and not operation.repeatable):
                     self._give_up(operation, fault)
@@ -370,17 +349,9 @@ class Link:
 
     def _give_up(self, operation: Operation, fault: StorageError) -> None:
         """Tell who waits, and keep what must arrive all the same."""
-        now_s = asyncio.get_running_loop().time()
-        future = operation.future
-        must_arrive = operation.insistent and (future is None or future.cancelled())
-        if future is not None and future.done() and not must_arrive:
-            return  # answered, or cancelled by somebody who has sent the undoing
-        operation.answer(fault)
-        if operation.insistent:
-            operation.future = None
-            self._owed.append((now_s, operation))
-        elif operation.sent and operation.undo is not None:
-            self._owed += [(now_s, undoing) for undoing in operation.undo()]
+        if not operation.over:
+            operation.answer(fault)
+            self.owed.add(operation)
 
     async def _drop(self) -> None:
         connection, self._connection = self._connection, None

@@ -8,7 +8,7 @@ from typing import Protocol
 from redis.exceptions import MovedError
 
 from metering.backends.redis.link import Link
-from metering.backends.redis.script import Operation
+from metering.backends.redis.operation import Operation
 from metering.backends.redis.wire import Connection, connections_to
 from metering.errors import StorageError
 
@@ -219,7 +219,7 @@ class ClusterNodes:
             if address not in used:
                 link = self._links.pop(address)
                 await link.aclose()
-                for operation in link.owed():
+                for operation in link.owed.take():
                     self.submit(operation)
                 self._on_change()
 

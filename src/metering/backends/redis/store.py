@@ -9,7 +9,7 @@ from uuid import uuid4
 from metering.backends.redis.demands import Part, offer_of, parts_of, recalled, units
 from metering.backends.redis.keys import Keys, tagged
 from metering.backends.redis.nodes import ClusterNodes, Nodes, OneNode, slot_of
-from metering.backends.redis.script import Operation
+from metering.backends.redis.operation import Operation
 from metering.clock import NS_PER_US
 from metering.errors import ConfigurationError
 from metering.quota import BudgetQuota, Demand, RateQuota, Verdict, binding
