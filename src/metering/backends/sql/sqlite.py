@@ -40,10 +40,11 @@ def path_of(url_or_path: str | Path) -> Path:
             without a folder, a suffix or the scheme.
     """
     named = str(url_or_path)
-    path = Path(named.removeprefix(_SCHEME))
-    another = "://" in str(path) or named.removeprefix(_SCHEME).startswith("sqlite:")
-    word = isinstance(url_or_path, str) and path.name == named and not path.suffix
-    if not path.name or another or word or ":memory:" in named:
+    file = named.removeprefix(_SCHEME)
+    path = Path(file)
+    another = "://" in file or file.startswith("sqlite:") or ":memory:" in file
+    word = file == url_or_path == path.name and not path.suffix
+    if not path.name or another or word:
         raise ConfigurationError(
             f"{without_credentials(named)!r} is not a file for the ledger. Write a path"
             ' such as "./ledger" or "ledger.db", or "sqlite:///path/ledger.db";'
