@@ -11,13 +11,14 @@ pytestmark = pytest.mark.anyio
 
 
 class BrokenLater(MemoryLedger):
-    """Answers no more once it was told so."""
+    """Answers no more once it was told so, and takes an hour to say it."""
 
-    broken = False
+    clock = None
 
     def find_key(self, key_hash, *, now_ns):
-        """Look up, or fail."""
-        if self.broken:
+        """Look up, or fail when nobody may go by what was known before."""
+        if self.clock is not None:
+            self.clock.advance(seconds=3600)
             raise StorageError("The ledger is locked. Try again.")
         return super().find_key(key_hash, now_ns=now_ns)
 
@@ -28,7 +29,7 @@ async def _after(service, ledger, change, *, broken):
     await service.chat(key)
     account = ledger.change("acme", change)
     await service.meter.limit_store.announce("acme", account.version)
-    ledger.broken = broken
+    ledger.clock = service.clock if broken else None
     with capture_logs() as logs:
         answer = await service.chat(key)
     told = [(line["event"], line["code"]) for line in logs if "code" in line]
