@@ -73,7 +73,7 @@ async def test_accounts_lie_on_all_servers_and_no_call_crosses_slots(
 
     answers = await asyncio.gather(*(one(uuid4().hex) for _ in range(100)))
     assert {("admitted", "settled")} == set(answers)
-    prefix = store._keys.due.partition(":")[0]
+    prefix = store._calls.keys.due.partition(":")[0]
     for url in redis_cluster:
         async with redis_py.Redis.from_url(url) as node:
             assert [key async for key in node.scan_iter(f"{prefix}:*")]

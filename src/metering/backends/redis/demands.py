@@ -77,7 +77,7 @@ class Part:
                 )
         return offers
 
-    def changes(self, costs: Sequence[int]) -> list[Any]:
+    def changes(self, costs: Sequence[int] | dict[int, int]) -> list[Any]:
         """Return what `settle` is told: how far rates move, what budgets are charged.
 
         Args:

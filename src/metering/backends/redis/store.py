@@ -2,17 +2,23 @@
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
 from typing import Any, Literal, cast
 from uuid import uuid4
 
-from metering.backends.redis.demands import Part, offer_of, parts_of, recalled, units
-from metering.backends.redis.keys import Keys, tagged
-from metering.backends.redis.nodes import ClusterNodes, Nodes, OneNode, slot_of
+from metering.backends.redis.calls import Calls
+from metering.backends.redis.demands import Part, parts_of, recalled
+from metering.backends.redis.keys import Keys
+from metering.backends.redis.nodes import ClusterNodes, Nodes, OneNode
 from metering.backends.redis.operation import Operation
-from metering.clock import NS_PER_US
+from metering.backends.redis.outcomes import (
+    STALE,
+    decided,
+    in_order,
+    outcome_of,
+    unseeded_of,
+)
 from metering.errors import ConfigurationError
-from metering.quota import BudgetQuota, Demand, RateQuota, Verdict, binding
+from metering.quota import Demand, RateQuota, Verdict
 from metering.stores import Outcome, SettleResult
 
 __all__ = ["TAGS_MAX", "RedisLimitStore"]
@@ -21,9 +27,7 @@ TAGS_MAX = 65_536
 """Accounts whose holds this process sweeps; others are left to their leases."""
 
 _SWEPT_AT_ONCE = 1024
-_LEASE_US_MAX = 2**52
 _CALLERS_CLOCK_GRACE_MS = 3_600_000
-_STALE = Outcome("stale")
 
 
 class RedisLimitStore:
@@ -79,8 +83,7 @@ class RedisLimitStore:
                 f"deadline_ms {deadline_ms} leaves no time for an answer. Give at"
                 " least 1; the default is 50."
             )
-        self._keys = Keys(prefix)
-        self._callers_clock = clock == "caller"
+        keys, callers_clock = Keys(prefix), clock == "caller"
         self._deadline_s = deadline_ms / 1000
         self._on_health = on_health
         self._was_healthy = True
@@ -94,13 +97,16 @@ class RedisLimitStore:
             self._nodes: Nodes = nodes(
                 f"{plain}://{rest}",
                 deadline_s=self._deadline_s,
-                grace_ms=_CALLERS_CLOCK_GRACE_MS if self._callers_clock else 0,
+                grace_ms=_CALLERS_CLOCK_GRACE_MS if callers_clock else 0,
                 on_change=self._changed,
             )
         except ValueError as error:
             raise ConfigurationError(
                 f"The URL of Redis ({scheme}://...) cannot be used: {error}"
             ) from None
+        self._calls = Calls(
+            keys, callers_clock=callers_clock, one_slot=self._nodes.one_slot
+        )
 
     @property
     def healthy(self) -> bool:
@@ -132,14 +138,16 @@ class RedisLimitStore:
         """Grant all demands and hold what was granted, or take nothing."""
         if not hold_id:
             _require_rates(demands)
-        parts = parts_of(demands, self._keys, account)
-        lease_us = min(-(-lease_ns // NS_PER_US), _LEASE_US_MAX)
-        acquire = partial(self._acquire_of, lease_us=lease_us, now_ns=now_ns)
-        if len(parts) > 1 and not self._nodes.one_slot:
-            # Without a hold nothing could be given back, so there is one all the same.
-            return await self._in_turn(parts, demands, acquire, hold_id or uuid4().hex)
-        answer = await self._ask(acquire(parts, hold_id))
-        return _outcome(demands, parts, answer)
+        parts = parts_of(demands, self._calls.keys, account)
+        in_turn = len(parts) > 1 and not self._nodes.one_slot
+        if in_turn and not hold_id:
+            hold_id = uuid4().hex  # without a hold nothing could be given back
+        if hold_id:
+            self._remember(parts)
+        if in_turn:
+            return await self._in_turn(parts, demands, hold_id, lease_ns, now_ns)
+        acquire = self._calls.acquire(parts, hold_id, lease_ns, now_ns)
+        return outcome_of(demands, parts, await self._ask(acquire))
 
     async def settle(
         self,
@@ -159,58 +167,36 @@ class RedisLimitStore:
                 f"{len(costs)} costs for {len(demands)} demands: say of each what it"
                 " used, 0 for nothing."
             )
-        parts = parts_of(demands, self._keys)
-        return cast(
-            SettleResult,
-            (
-                await self._ask_all(
-                    self._ending("settle", part, hold_id, costs, now_ns)
-                    for part in parts
-                )
-            )[-1],
-        )
+        operations = self._calls.settle(hold_id, demands, costs, now_ns)
+        answers = await self._ask_all(operations)
+        return cast(SettleResult, answers[-1]) if answers else "late"
 
     async def renew(
         self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
     ) -> bool:
         """Extend a lease, never shorten it; or hold again what was lost."""
-        lease_us = min(-(-lease_ns // NS_PER_US), _LEASE_US_MAX)
-        operations: list[Operation] = []
-        for part in parts_of(demands, self._keys):
-            held = [
-                (name, units(demand.cost, demand))
-                for name, demand in zip(part.names, part.demands, strict=True)
-                if demand.cost and isinstance(demand.quota, BudgetQuota)
-            ]
-            names = [name for name, _ in held]
-            members = hold_id, lease_us, offer_of([part]), [text for _, text in held]
-            keys = [
-                self._keys.holds(part.tag),
-                self._keys.done(part.tag, hold_id),
-                *names,
-            ]
-            operations.append(self._operation("renew", part.tag, keys, members, now_ns))
-            self._remember(part.tag)
-        return all(await self._ask_all(operations))
+        parts = parts_of(demands, self._calls.keys)
+        self._remember(parts)
+        return all(
+            await self._ask_all(
+                self._calls.renew(hold_id, part, lease_ns, now_ns) for part in parts
+            )
+        )
 
     async def seed(self, key: str, spent: int, *, now_ns: int) -> bool:
         """Say what a ledgered budget has spent, unless the store knows already."""
-        tag, key_tagged = tagged(key)
-        text = units(spent, Demand(key, BudgetQuota(0)))
-        name = self._keys.spent + key_tagged
-        seeded = await self._ask(self._operation("seed", tag, [name], [text], now_ns))
-        return bool(seeded)
+        return bool(await self._ask(self._calls.seed(key, spent, now_ns)))
 
     async def peek(
         self, demands: Sequence[Demand], *, now_ns: int
     ) -> tuple[Verdict, ...]:
         """Return what each demand would be answered now, by itself; take nothing."""
-        parts = parts_of(demands, self._keys)
+        parts = parts_of(demands, self._calls.keys)
         verdicts: dict[int, Verdict] = {}
-        answers = await self._ask_all(self._peeking(part, now_ns) for part in parts)
+        answers = await self._ask_all(self._calls.peek(part, now_ns) for part in parts)
         for part, (now_us, told) in zip(parts, answers, strict=True):
             verdicts.update(part.verdicts(told, now_us))
-        return _in_order(verdicts)
+        return in_order(verdicts)
 
     async def sweep(self, *, now_ns: int) -> int:
         """End the holds whose lease is over, each once. Return how many it ended.
@@ -223,8 +209,7 @@ class RedisLimitStore:
         for start in range(0, len(tags), _SWEPT_AT_ONCE):
             some = tags[start : start + _SWEPT_AT_ONCE]
             answers = await self._ask_all(
-                self._operation("sweep", tag, [self._keys.holds(tag)], (), now_ns)
-                for tag in some
+                self._calls.sweep(tag, now_ns) for tag in some
             )
             for tag, (ended, running) in zip(some, answers, strict=True):
                 swept += ended
@@ -234,15 +219,15 @@ class RedisLimitStore:
 
     async def announce(self, account_id: str, version: int) -> None:
         """Make `acquire` answer `stale` to snapshots older than *version*."""
-        keys = [self._keys.version(account_id)]
-        await self._ask(self._operation("announce", account_id, keys, [version], 0))
+        await self._ask(self._calls.announce(account_id, version))
 
     async def _in_turn(
         self,
         parts: list[Part],
         demands: Sequence[Demand],
-        acquire: Callable[[list[Part], str], Operation],
         hold_id: str,
+        lease_ns: int,
+        now_ns: int,
     ) -> Outcome:
         """Acquire part by part, and give back what was taken if a later one refuses."""
         verdicts: dict[int, Verdict] = {}
@@ -253,11 +238,12 @@ class RedisLimitStore:
         try:
             for part in parts:
                 if status == "admitted":
-                    asked.append(acquire([part], hold_id))
-                    answer = await self._ask(asked[-1], due_s)
+                    acquire = self._calls.acquire([part], hold_id, lease_ns, now_ns)
+                    asked.append(acquire)
+                    answer = await self._ask(acquire, due_s)
                 else:
-                    peeking = self._peeking(part, asked[-1].now_us * NS_PER_US)
-                    answer = (status, *await self._ask(peeking, due_s))
+                    peek = self._calls.peek(part, now_ns)
+                    answer = (status, *await self._ask(peek, due_s))
                 if answer[0] == "stale":
                     status = "stale"
                     break
@@ -273,64 +259,10 @@ class RedisLimitStore:
         if status != "admitted":
             self._undo(asked[:-1])
         if status == "stale":
-            return _STALE
+            return STALE
         if unseeded:
-            return Outcome("unseeded", unseeded=tuple(k for _, k in sorted(unseeded)))
-        return _decided(demands, status, _in_order(verdicts))
-
-    def _acquire_of(
-        self, parts: list[Part], hold_id: str, *, lease_us: int, now_ns: int
-    ) -> Operation:
-        keys: list[str] = []
-        told: list[Any] = []
-        for part in parts:
-            told.append((len(keys) + 1, part.version, part.offers()))
-            keys.append(self._keys.holds(part.tag))
-            keys += part.names
-            if part.version:
-                keys.append(self._keys.version(part.tag))
-            if hold_id:
-                self._remember(part.tag)
-        offer = offer_of(parts) if hold_id else ""
-        members = hold_id, lease_us, offer, told
-        operation = self._operation("acquire", parts[-1].tag, keys, members, now_ns)
-        operation.repeatable = bool(hold_id)
-        if hold_id:
-            operation.undo = lambda: self._taking_back(parts, hold_id, now_ns)
-        return operation
-
-    def _taking_back(
-        self, parts: list[Part], hold_id: str, now_ns: int
-    ) -> list[Operation]:
-        nothing = [0] * (1 + max((n for part in parts for n in part.places), default=0))
-        return [
-            self._ending("take_back", part, hold_id, nothing, now_ns)
-            for part in parts
-            if part.demands
-        ]
-
-    def _ending(
-        self, kind: str, part: Part, hold_id: str, costs: Sequence[int], now_ns: int
-    ) -> Operation:
-        holds, done = self._keys.holds(part.tag), self._keys.done(part.tag, hold_id)
-        members = hold_id, part.changes(costs)
-        keys = [holds, done, *part.names]
-        operation = self._operation(kind, part.tag, keys, members, now_ns)
-        operation.insistent = True
-        return operation
-
-    def _peeking(self, part: Part, now_ns: int) -> Operation:
-        keys = [self._keys.holds(part.tag), *part.names]
-        return self._operation("peek", part.tag, keys, [part.offers()], now_ns)
-
-    def _operation(
-        self, kind: str, tag: str, keys: list[str], members: Sequence[Any], now_ns: int
-    ) -> Operation:
-        now_us = now_ns // NS_PER_US if self._callers_clock else -1
-        operation = Operation(kind, keys, members, now_us=now_us)
-        if not self._nodes.one_slot:
-            operation.slot = slot_of(tag)
-        return operation
+            return unseeded_of(unseeded)
+        return decided(demands, status, in_order(verdicts))
 
     async def _ask(self, operation: Operation, due_s: float | None = None) -> Any:
         """Send an operation and wait for its answer; if cancelled, see to its end."""
@@ -356,9 +288,10 @@ class RedisLimitStore:
             for undoing in operation.undo() if operation.undo else ():
                 self._nodes.submit(undoing)
 
-    def _remember(self, tag: str) -> None:
-        self._tags[tag] = None
-        if len(self._tags) > TAGS_MAX:
+    def _remember(self, parts: Iterable[Part]) -> None:
+        for part in parts:
+            self._tags[part.tag] = None
+        while len(self._tags) > TAGS_MAX:
             del self._tags[next(iter(self._tags))]
 
     def _changed(self) -> None:
@@ -367,41 +300,6 @@ class RedisLimitStore:
             self._was_healthy = healthy
             if self._on_health is not None:
                 self._on_health(healthy)
-
-
-def _outcome(demands: Sequence[Demand], parts: list[Part], answer: Any) -> Outcome:
-    """Return what the answer to one `acquire` of all parts says."""
-    status = answer[0]
-    if status == "stale":
-        return _STALE
-    if status == "again":
-        return Outcome("admitted", _in_order(dict(recalled(*answer[1:]))))
-    _, now_us, told = answer
-    if len(parts) == 1 and status != "unseeded":
-        return _decided(demands, status, parts[0].decided(told, now_us))
-    verdicts: dict[int, Verdict] = {}
-    unseeded: list[tuple[int, str]] = []
-    start = 0
-    for part in parts:
-        end = start + len(part.demands)
-        unseeded += part.unseeded(told[start:end])
-        verdicts.update(part.verdicts(told[start:end], now_us))
-        start = end
-    if status == "unseeded":
-        return Outcome("unseeded", unseeded=tuple(key for _, key in sorted(unseeded)))
-    return _decided(demands, status, _in_order(verdicts))
-
-
-def _decided(
-    demands: Sequence[Demand], status: str, verdicts: tuple[Verdict, ...]
-) -> Outcome:
-    if status == "admitted":
-        return Outcome("admitted", verdicts)
-    return Outcome("refused", verdicts, binding(demands, verdicts))
-
-
-def _in_order(verdicts: dict[int, Verdict]) -> tuple[Verdict, ...]:
-    return tuple(verdicts[place] for place in sorted(verdicts))
 
 
 def _require_rates(demands: Iterable[Demand]) -> None:
