@@ -107,8 +107,15 @@ units = st.one_of(st.integers(0, LARGEST), st.integers(0, 20))
 
 
 @modest
-@given(units, signed, units, units, units, st.booleans())
-@example(1, -LARGEST, 1, LARGEST, 0, ledgered=False)
+@given(
+    amount=units,
+    spent=signed,
+    held=units,
+    cost=units,
+    least=units,
+    ledgered=st.booleans(),
+)
+@example(amount=1, spent=-LARGEST, held=1, cost=LARGEST, least=0, ledgered=False)
 async def test_budgets_of_any_size_are_decided_as_by_the_pure_rule(
     store, amount, spent, held, cost, least, ledgered
 ):

@@ -10,22 +10,12 @@ from collections.abc import Callable, Iterable
 from math import inf
 from typing import Any
 
-from redis.exceptions import (
-    MovedError,
-    NoScriptError,
-    ReadOnlyError,
-    ResponseError,
-)
+from redis.exceptions import MovedError, ResponseError
 
+from metering.backends.redis.exchange import exchange
 from metering.backends.redis.operation import Operation, Owed
 from metering.backends.redis.patience import Patience
-from metering.backends.redis.script import (
-    OPERATIONS_MAX,
-    SCRIPT,
-    SCRIPT_SHA,
-    answers_of,
-    arguments_of,
-)
+from metering.backends.redis.script import scripts_of
 from metering.backends.redis.wire import (
     CONNECT_S,
     FAULTS,
@@ -40,7 +30,6 @@ __all__ = ["QUEUE_MAX", "Link"]
 QUEUE_MAX = 16_384
 """Operations that may wait; one more is refused."""
 
-_BATCH_MAX = 8 * OPERATIONS_MAX
 _ERRORS_MAX = 3
 _PAUSE_S = 0.05
 _PAUSE_S_MAX = 1.0
@@ -158,13 +147,13 @@ class Link:
             self._fail(StorageError("The store was closed before it was answered."))
 
     async def _exchange(self) -> None:
-        self._flying = scripts = self._drain()
+        self._flying = scripts = scripts_of(self._queue)
         if not scripts:
             return
         errors = self._errors
         try:
             async with asyncio.timeout(CONNECT_S):
-                await self._run(await self._connected(), scripts)
+                await self._run(scripts)
             if errors == self._errors and self.fault is None:
                 self._errors = 0
                 self._pay()
@@ -177,6 +166,12 @@ class Link:
             else:
                 self._open(fault)
         self._flying = []
+
+    async def _run(self, scripts: list[list[Operation]]) -> None:
+        connection = await self._connected()
+        await exchange(
+            connection, scripts, grace_ms=self._grace_ms, refused=self._refused
+        )
 
     async def _connected(self) -> Connection:
         """Return a live connection; refusing one opens the circuit at once."""
@@ -201,59 +196,11 @@ class Link:
         self._used_s = now_s
         return connection
 
-    async def _run(
-        self, connection: Connection, scripts: list[list[Operation]]
-    ) -> None:
-        """Send scripts and take their answers; those not loaded yet are sent whole."""
-        for script in scripts:  # the connection may have taken long
-            script[:] = [op for op in script if op.sent or not op.over]
-        scripts = [script for script in scripts if script]
-        unknown = await self._round(connection, scripts, whole=False)
-        if unknown:
-            await self._round(connection, unknown, whole=True)
-
-    async def _round(
-        self,
-        connection: Connection,
-        scripts: list[list[Operation]],
-        *,
-        whole: bool,
-    ) -> list[list[Operation]]:
-        packed: list[bytes] = []
-        for operations in scripts:
-            name = ("EVAL", SCRIPT) if whole else ("EVALSHA", SCRIPT_SHA)
-            words = arguments_of(operations, self._grace_ms)
-            packed.append(packed_of(*name, *words))
-            for operation in operations:
-                operation.sent = True
-            whole = False
-        await connection.send_packed_command(packed, check_health=False)
-        unknown: list[list[Operation]] = []
-        for operations in scripts:
-            try:
-                reply = await connection.read_response(disable_decoding=True)
-            except NoScriptError:
-                unknown.append(operations)
-            except ReadOnlyError as error:
-                raise ConnectionError(str(error)) from error
-            except MovedError as error:
-                self._moved(error, operations)
-            except ResponseError as error:
-                self._refused(error, operations)
-            else:
-                answers = answers_of(reply, len(operations))
-                for operation, answer in zip(operations, answers, strict=True):
-                    operation.answer(answer)
-        return unknown
-
-    def _moved(self, error: MovedError, operations: list[Operation]) -> None:
-        if self._on_moved is None:
-            self._refused(error, operations)
-        else:
-            self._on_moved(error, operations)
-
     def _refused(self, error: ResponseError, operations: list[Operation]) -> None:
         """The server answered an error instead of running the script."""
+        if isinstance(error, MovedError) and self._on_moved is not None:
+            self._on_moved(error, operations)
+            return
         fault = StorageError(f"Redis refused to decide: {error}")
         for operation in operations:
             operation.sent = False
@@ -267,11 +214,11 @@ class Link:
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(CONNECT_S):
-                connection = await self._connected()
+                await self._connected()
                 began_s = loop.time()
                 nothing = Operation("nothing", [])
                 answer = nothing.future = loop.create_future()
-                await self._run(connection, [[nothing]])
+                await self._run([[nothing]])
                 in_time = loop.time() - began_s <= self._deadline_s
                 answered = answer.exception() is None
         except FAULTS:
@@ -307,22 +254,6 @@ class Link:
         if self.fault is None:
             ms = self._deadline_s * 1000
             self._open(StorageError(f"Redis did not answer within {ms:g} ms."))
-
-    def _drain(self) -> list[list[Operation]]:
-        """Take scripts off the queue: full ones, each of one slot."""
-        scripts: list[list[Operation]] = []
-        filling: dict[int, list[Operation]] = {}
-        queue = self._queue
-        for _ in range(min(len(queue), _BATCH_MAX)):
-            operation = queue.popleft()
-            if operation.over:
-                continue
-            script = filling.get(operation.slot)
-            if script is None or len(script) >= OPERATIONS_MAX:
-                script = filling[operation.slot] = []
-                scripts.append(script)
-            script.append(operation)
-        return scripts
 
     def _all(self) -> Iterable[Operation]:
         for script in self._flying:

@@ -1,5 +1,6 @@
 """The one script that decides: its text, what it is asked, and what it answers."""
 
+from collections import deque
 from collections.abc import Iterable
 from hashlib import sha1
 from importlib.resources import files
@@ -16,11 +17,13 @@ __all__ = [
     "SCRIPT_SHA",
     "answers_of",
     "arguments_of",
+    "scripts_of",
 ]
 
 OPERATIONS_MAX = 128
 """Operations in one run of the script, which is to stay around a millisecond."""
 
+_BATCH_MAX = 8 * OPERATIONS_MAX
 _FILES = ("numbers", "cells", "holds", "read", "acquire", "settle", "batch")
 
 SCRIPT: bytes = b"\n".join(
@@ -31,6 +34,25 @@ SCRIPT_SHA = sha1(SCRIPT, usedforsecurity=False).hexdigest()
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode = msgspec.msgpack.Decoder(list[Any]).decode
+
+
+def scripts_of(queue: deque[Operation]) -> list[list[Operation]]:
+    """Take operations off a queue, as runs of the script: full ones, each of one slot.
+
+    At most 1,024 are taken at once.
+    """
+    scripts: list[list[Operation]] = []
+    filling: dict[int, list[Operation]] = {}
+    for _ in range(min(len(queue), _BATCH_MAX)):
+        operation = queue.popleft()
+        if operation.over:
+            continue
+        script = filling.get(operation.slot)
+        if script is None or len(script) >= OPERATIONS_MAX:
+            script = filling[operation.slot] = []
+            scripts.append(script)
+        script.append(operation)
+    return scripts
 
 
 def arguments_of(

@@ -6,17 +6,12 @@ from typing import Any, Literal, cast
 from uuid import uuid4
 
 from metering.backends.redis.calls import Calls
-from metering.backends.redis.demands import Part, parts_of, recalled
+from metering.backends.redis.demands import Part, parts_of
+from metering.backends.redis.in_turn import acquire_in_turn
 from metering.backends.redis.keys import Keys
 from metering.backends.redis.nodes import ClusterNodes, Nodes, OneNode
 from metering.backends.redis.operation import Operation
-from metering.backends.redis.outcomes import (
-    STALE,
-    decided,
-    in_order,
-    outcome_of,
-    unseeded_of,
-)
+from metering.backends.redis.outcomes import in_order, outcome_of
 from metering.errors import ConfigurationError
 from metering.quota import Demand, RateQuota, Verdict
 from metering.stores import Outcome, SettleResult
@@ -138,16 +133,25 @@ class RedisLimitStore:
         """Grant all demands and hold what was granted, or take nothing."""
         if not hold_id:
             _require_rates(demands)
-        parts = parts_of(demands, self._calls.keys, account)
+        calls = self._calls
+        parts = parts_of(demands, calls.keys, account)
         in_turn = len(parts) > 1 and not self._nodes.one_slot
         if in_turn and not hold_id:
             hold_id = uuid4().hex  # without a hold nothing could be given back
         if hold_id:
             self._remember(parts)
         if in_turn:
-            return await self._in_turn(parts, demands, hold_id, lease_ns, now_ns)
-        acquire = self._calls.acquire(parts, hold_id, lease_ns, now_ns)
-        return outcome_of(demands, parts, await self._ask(acquire))
+            due_s = _require_asyncio().time() + self._deadline_s
+            return await acquire_in_turn(
+                demands,
+                parts,
+                acquire=lambda part: calls.acquire([part], hold_id, lease_ns, now_ns),
+                peek=lambda part: calls.peek(part, now_ns),
+                ask=lambda operation: self._ask(operation, due_s),
+                undo=self._undo,
+            )
+        answer = await self._ask(calls.acquire(parts, hold_id, lease_ns, now_ns))
+        return outcome_of(demands, parts, answer)
 
     async def settle(
         self,
@@ -220,49 +224,6 @@ class RedisLimitStore:
     async def announce(self, account_id: str, version: int) -> None:
         """Make `acquire` answer `stale` to snapshots older than *version*."""
         await self._ask(self._calls.announce(account_id, version))
-
-    async def _in_turn(
-        self,
-        parts: list[Part],
-        demands: Sequence[Demand],
-        hold_id: str,
-        lease_ns: int,
-        now_ns: int,
-    ) -> Outcome:
-        """Acquire part by part, and give back what was taken if a later one refuses."""
-        verdicts: dict[int, Verdict] = {}
-        unseeded: list[tuple[int, str]] = []
-        asked: list[Operation] = []
-        status = "admitted"
-        due_s = asyncio.get_running_loop().time() + self._deadline_s
-        try:
-            for part in parts:
-                if status == "admitted":
-                    acquire = self._calls.acquire([part], hold_id, lease_ns, now_ns)
-                    asked.append(acquire)
-                    answer = await self._ask(acquire, due_s)
-                else:
-                    peek = self._calls.peek(part, now_ns)
-                    answer = (status, *await self._ask(peek, due_s))
-                if answer[0] == "stale":
-                    status = "stale"
-                    break
-                if answer[0] == "again":
-                    verdicts.update(recalled(*answer[1:]))
-                    continue
-                status = answer[0]
-                unseeded += part.unseeded(answer[2])
-                verdicts.update(part.verdicts(answer[2], answer[1]))
-        except BaseException:
-            self._undo(asked[:-1])
-            raise
-        if status != "admitted":
-            self._undo(asked[:-1])
-        if status == "stale":
-            return STALE
-        if unseeded:
-            return unseeded_of(unseeded)
-        return decided(demands, status, in_order(verdicts))
 
     async def _ask(self, operation: Operation, due_s: float | None = None) -> Any:
         """Send an operation and wait for its answer; if cancelled, see to its end."""
