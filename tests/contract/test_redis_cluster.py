@@ -9,6 +9,7 @@ import redis.asyncio as redis_py
 from metering.backends.redis import RedisLimitStore
 from metering.backends.redis.nodes import slot_of
 from metering.clock import NS_PER_S
+from metering.errors import StorageError
 from metering.quota import BudgetQuota, Demand, RateQuota
 from metering.testing import LimitStoreContract
 
@@ -170,7 +171,7 @@ async def test_a_slot_that_has_moved_is_followed(store, redis_cluster):
     while slot_of(account) in used:
         account = uuid4().hex
     slot = slot_of(account)
-    owner = slot * 3 // 16_384
+    owner = owner_of(account)
     target = nodes[(owner + 1) % 3]
     target_id = await target.execute_command("CLUSTER", "MYID")
     for node in (target, nodes[owner]):
@@ -180,3 +181,36 @@ async def test_a_slot_that_has_moved_is_followed(store, redis_cluster):
         assert left == outcome.verdicts[0].remaining
     for node in nodes:
         await node.aclose()
+
+
+async def test_a_server_that_does_not_answer_stops_only_its_own_accounts(redis_cluster):
+    """The others go on, and it is asked again when it answers."""
+    said, changed = [], asyncio.Event()
+
+    def on_health(healthy):
+        said.append(healthy)
+        changed.set()
+
+    url = redis_cluster[0].replace("redis://", "redis+cluster://")
+    store = RedisLimitStore(url, deadline_ms=200, on_health=on_health)
+    await store.connect()
+    mine, other = uuid4().hex, uuid4().hex
+    while owner_of(mine) == owner_of(other):
+        other = uuid4().hex
+    async with redis_py.Redis.from_url(redis_cluster[owner_of(mine)]) as node:
+        await node.execute_command("CLIENT", "PAUSE", 700, "ALL")
+    with pytest.raises(StorageError, match="within 200 ms"):
+        await take(store, slots_of_account(mine, 5))
+    assert not store.healthy
+    assert "admitted" == (await take(store, slots_of_account(other, 5))).status
+    async with asyncio.timeout(10):
+        while not store.healthy:
+            changed.clear()
+            await changed.wait()
+    assert 4 == (await take(store, slots_of_account(mine, 5))).verdicts[0].remaining
+    assert [False, True] == said
+    await store.aclose()
+
+
+def owner_of(account):
+    return slot_of(account) * 3 // 16_384
