@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from metering.accounts import Account
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
-from metering.backends.sqlite import SqliteLimitStore, page, worker
+from metering.backends.sqlite import SqliteLimitStore, file, page, worker
 from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError, StorageError
 from metering.quota import NEVER_NS, BudgetQuota, Demand, RateQuota
@@ -287,6 +287,19 @@ async def test_who_asks_again_after_cancelling_keeps_the_second_admission(store)
         assert [await room(store, d) for d in BOTH] == [10, 8]
 
 
+async def test_asking_again_for_an_open_hold_and_leaving_keeps_it(store):
+    """The call that has it is running."""
+    await take(store, *BOTH, hold_id="running")
+    for turns in range(1, 12):
+        call = asyncio.ensure_future(take(store, *BOTH, hold_id="running"))
+        for _ in range(turns):
+            await anyio.lowlevel.checkpoint()
+        call.cancel()
+        with suppress(asyncio.CancelledError):
+            await call
+        assert [await room(store, d) for d in BOTH] == [7, 6]
+
+
 async def test_a_file_locked_by_another_is_told_and_nothing_is_taken(path):
     """Within the bound; what was used meanwhile is charged once the lock is gone."""
     dime = Demand("usd", BudgetQuota(1000), 100)
@@ -539,6 +552,19 @@ async def test_idle_budgets_are_dropped_and_those_in_use_are_not(path, store):
     assert await kept_at(NOW + DAY_NS) == [*days, "month 0"]
     assert await kept_at(NOW + 399 * DAY_NS) == [*days, "month 0"]
     assert await kept_at(NOW + 400 * DAY_NS) == ["month 0"]
+
+
+async def test_the_log_beside_the_file_is_kept_short(path, store, monkeypatch):
+    """Though another, too, has the file open all the time."""
+    monkeypatch.setattr(file, "_LOG_BYTES", 30_000)
+    log, sizes = path.with_name("limits.db-wal"), []
+    with closing(SqliteLimitStore(path, deadline_ms=PATIENT_MS)) as other:
+        await other.peek(BOTH, now_ns=NOW)
+        for call in range(100):
+            await take(store, *BOTH, hold_id=str(call))
+            await store.settle(str(call), BOTH, (1, 0), now_ns=NOW)
+            sizes.append(log.stat().st_size)
+    assert max(sizes) < 100_000
 
 
 async def test_slots_leave_nothing_behind(path, store):

@@ -20,14 +20,15 @@ _SCHEME = "sqlite:///"
 _SQLITE_MIN = (3, 37, 0)
 _RETRY_S = 0.0005
 _MS_PER_S = 1000
-_WAL_KEPT_BYTES = 16 * 1024 * 1024
+_LOG_BYTES = 4 * 1024 * 1024
+_LOG_WAIT_MS = 50
 
 # NORMAL: a commit waits for no disk, only a checkpoint does, in the thread. A power cut
 # may take the latest commits away, but leaves the file whole, which OFF would not.
-_SET_UP = f"""
+_SET_UP = """
 PRAGMA journal_mode = WAL;
 PRAGMA synchronous = NORMAL;
-PRAGMA journal_size_limit = {_WAL_KEPT_BYTES};
+PRAGMA wal_autocheckpoint = 0;
 """
 
 _left_behind: list[sqlite3.Connection] = []
@@ -108,6 +109,26 @@ class LimitsFile:
             check.answer = check.decide(page)
         page.write()
         page.drop_dead(self._hands)
+
+    def shorten_log(self) -> None:
+        """Bring the write-ahead log into the file once it is longer than 4 MB.
+
+        SQLite does so by itself, but begins the log anew only when nobody else is at
+        it: among busy processes that moment does not come, and the log grows for ever.
+        """
+        connection = self._connection
+        # What goes wrong here goes wrong for the next checks too, and is told to them.
+        with contextlib.suppress(sqlite3.Error, OSError):
+            log = self.path.with_name(f"{self.path.name}-wal")
+            if connection is None or log.stat().st_size < _LOG_BYTES:
+                return
+            # Most of it without the write lock, the rest with it.
+            connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
+            connection.execute(f"PRAGMA busy_timeout = {_LOG_WAIT_MS}")
+            try:
+                connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                connection.execute("PRAGMA busy_timeout = 0")
 
     def close(self) -> None:
         """Close the file; the next check opens it again."""

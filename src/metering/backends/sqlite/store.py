@@ -36,10 +36,10 @@ class SqliteLimitStore:
     back gives nothing away: rates refill and leases end only when it is again where it
     was.
 
-    Limits survive a process that is killed. A power cut may take back what was granted
-    since the last checkpoint (some MB of changes): a rate then grants that once more;
-    ledgered budgets are seeded from the ledger again, as after each restart of all
-    processes; other budgets forget those calls.
+    Limits survive a process that is killed. A power cut may take back the latest 4 MB
+    or so of changes: a rate then grants once more what it granted in them; ledgered
+    budgets are seeded from the ledger again, as after each restart of all processes;
+    other budgets forget those calls.
 
     What it keeps is bounded so; old rows are dropped a few at a time:
 
@@ -49,6 +49,7 @@ class SqliteLimitStore:
     - Holds: those open. Each transaction ends the ones whose lease is over.
     - Settled holds: the latest 262,144; a repeated settlement of an older one would be
       charged again. Announced versions: the latest 65,536.
+    - The write-ahead log: it is shortened whenever it is above 4 MB.
     - Waiting: 10,000 checks an event loop. While the file cannot be written, 10,000
       settlements are kept in memory and tried again.
 

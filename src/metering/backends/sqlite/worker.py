@@ -197,6 +197,7 @@ class Worker:
             batches = self._await_batches()
             stopping = self._is_stopping and not batches
             self._answer(batches)
+            self._file.shorten_log()
         self._file.close()
 
     @property
