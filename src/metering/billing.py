@@ -70,13 +70,11 @@ class Biller:
         """Return the most a call can cost; None where nothing bounds its input."""
         if quote.price is None or quote.model is None or quote.price.kind == "free":
             return 0
-        input_tokens = facts.input_tokens_max
-        if facts.input_unbounded and quote.price.kind == "token":
-            if quote.model.context_tokens_max is None:
-                return None
-            input_tokens = max(input_tokens, quote.model.context_tokens_max)
+        input_tokens = _input_tokens_max(quote, facts)
+        if input_tokens is None and quote.price.kind == "token":
+            return None
         return quote.price.worst_case_p(
-            input_tokens=input_tokens,
+            input_tokens=input_tokens or 0,
             output_tokens=output_tokens_max * facts.outputs,
             compute_ms=quote.model.compute_ms_max or 0,
         )
@@ -106,7 +104,7 @@ class Biller:
             return posted_p + self._unposted_p(key, self._journal, now_ns)
 
     def _posted_p(self, key: str, now_ns: int) -> int:
-        account_id, kind, period = _parts(key)
+        account_id, kind, period = _budget_of(key)
         if kind == "credit":
             return self._ledger.credit(account_id, now_ns=now_ns).used_p
         state = self._ledger.period(account_id, period)
@@ -114,7 +112,7 @@ class Biller:
 
     @staticmethod
     def _unposted_p(key: str, journal: Journal, now_ns: int) -> int:
-        account_id, kind, period = _parts(key)
+        account_id, kind, period = _budget_of(key)
         if kind != "credit":
             return journal.unposted_p(account_id, period)
         # Credit has no period; a charge is posted long before it is two months old.
@@ -141,9 +139,18 @@ def _agreed_price(model: str, agreed: TokenPrices) -> PriceVersion:
     return PriceVersion(model=model, kind="token", rates=rates)
 
 
-def _parts(key: str) -> tuple[str, str, str]:
+def _budget_of(key: str) -> tuple[str, str, str]:
+    """Return the account, the kind and the period or epoch in a budget's key."""
     account, kind, rest = key.rsplit(":", 2)
     return account[1:-1], kind, rest
+
+
+def _input_tokens_max(quote: Quote, facts: RequestFacts) -> int | None:
+    """Return the most tokens of input that a call can have; None if nothing bounds."""
+    if not facts.input_unbounded:
+        return facts.input_tokens_max
+    context = None if quote.model is None else quote.model.context_tokens_max
+    return None if context is None else max(facts.input_tokens_max, context)
 
 
 def estimated_usage(facts: RequestFacts, output_tokens: int, compute_ms: int) -> Usage:
@@ -162,7 +169,9 @@ def affordable_output_tokens(
     if quote is None or facts is None or quote.price is None:
         return 0
     input_p = quote.price.worst_case_p(
-        input_tokens=facts.input_tokens_max, output_tokens=0, compute_ms=0
+        input_tokens=_input_tokens_max(quote, facts) or 0,
+        output_tokens=0,
+        compute_ms=0,
     )
     million_p = quote.price.worst_case_p(
         input_tokens=0, output_tokens=1_000_000 * facts.outputs, compute_ms=0

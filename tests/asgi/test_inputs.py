@@ -37,14 +37,28 @@ async def _left_by(service):
 # Models and amounts
 
 
-@pytest.mark.parametrize(
-    "model", ["absent", "null", "7", '""', '"gpt-9"', f'"{LLAMA}\\n"']
-)
-async def test_a_model_without_a_price_is_not_served(open_service, hand_written, model):
-    """None named, none that is known: 404, and nothing is taken."""
+@pytest.mark.parametrize("model", ["absent", "null", "7", '""', '{"a": 1}'])
+@pytest.mark.parametrize("unpriced", ["refuse", "pass"])
+async def test_a_request_that_names_no_model_is_not_served(
+    open_service, hand_written, model, unpriced
+):
+    """Servers answer with the model that they have: 400, whatever is unpriced."""
     named = "" if model == "absent" else f'"model": {model}, '
-    async with open_service() as service:
+    async with open_service(unpriced=unpriced) as service:
         body = f'{{{named}"messages": []}}'.encode()
+        client = hand_written(await service.account("acme", tier=1), body)
+        await client.call(service.meter.wrap(service.model))
+
+        assert (400, "model_missing") == _sees(client)
+        assert b"false" == client.header(b"x-should-retry")
+        assert UNTOUCHED == await _left_by(service)
+
+
+@pytest.mark.parametrize("model", ['"gpt-9"', f'"{LLAMA}\\n"'])
+async def test_a_model_without_a_price_is_not_served(open_service, hand_written, model):
+    """Not known: 404, and nothing is taken."""
+    async with open_service() as service:
+        body = f'{{"model": {model}, "messages": []}}'.encode()
         client = hand_written(await service.account("acme", tier=1), body)
         await client.call(service.meter.wrap(service.model))
 
@@ -169,7 +183,7 @@ async def test_more_choices_than_the_limit_pays_for(open_service, n):
             answer.status_code,
             answer.json()["error"]["code"],
         )
-        assert int(answer.headers["x-affordable-output-tokens"]) < CAP
+        assert int(answer.headers.get("x-affordable-output-tokens", 0)) < CAP
         assert UNTOUCHED == await _left_by(service)
 
 

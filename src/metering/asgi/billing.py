@@ -52,9 +52,15 @@ class BillingMiddleware(Piece):
 
     def _price(self, call: Call, caller: Resolved) -> Refusal | None:
         facts, biller = call.facts, self._biller
-        name = "" if facts is None else facts.model
+        if facts is None or not facts.model:
+            # vLLM and llama-cpp-python answer with their default model, for nothing.
+            return Refusal(
+                "model_missing",
+                'The request names no model. Name one of the price list: "model": "…".',
+            )
+        name = facts.model
         quote = biller.quote(name, caller, call.now_ns)
-        if facts is None or (quote.price is None and self.parts.unpriced_refused):
+        if quote.price is None and self.parts.unpriced_refused:
             return Refusal(
                 "model_not_priced",
                 f"The model {name[:NAME_SHOWN_MAX]!r} has no price now, and nothing is"
@@ -84,7 +90,7 @@ class BillingMiddleware(Piece):
             return Refusal(
                 "request_exceeds_limit",
                 f"This call alone may cost ${format_usd(hold_p)}, more than any account"
-                f" may: ${format_usd(AMOUNT_MAX_P)}. Ask for less output.",
+                f" may: ${format_usd(AMOUNT_MAX_P)}. Ask for less.",
             )
         call.hold_p = hold_p
         demand = biller.demand(caller, call.period, hold_p) if hold_p else None

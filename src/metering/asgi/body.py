@@ -26,8 +26,8 @@ async def read_call(
     """Read body and facts into *call*, unless an outer piece has done so.
 
     Returns:
-        A refusal, or None. A body without a model is left without facts: the app
-        answers it with an error of its own, and it costs nothing.
+        A refusal, or None. A body that names no model leaves the call without facts;
+        one that is no JSON object, without members: no model server takes that.
 
     Raises:
         ClientLeftError: There is nobody to answer any more.

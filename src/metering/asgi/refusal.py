@@ -1,5 +1,6 @@
 """Refusals as clients see them: status, code, headers and a body in their dialect."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import structlog
@@ -7,9 +8,17 @@ from starlette.types import Send
 
 from metering.asgi.context import Call
 from metering.clock import NS_PER_MS, NS_PER_S
+from metering.dialects.dialect import Detail
 from metering.quota import Unit
 
-__all__ = ["NAME_SHOWN_MAX", "Refusal", "log_refusal", "retry_headers", "send_refusal"]
+__all__ = [
+    "NAME_SHOWN_MAX",
+    "Detail",
+    "Refusal",
+    "log_refusal",
+    "retry_headers",
+    "send_refusal",
+]
 
 NAME_SHOWN_MAX = 200
 """Letters of a name that a client made up, as answers and logs repeat it."""
@@ -19,6 +28,7 @@ RETRY_AFTER_MAX_NS = 60 * NS_PER_S
 
 STATUS_BY_CODE = {
     "invalid_json": 400,
+    "model_missing": 400,
     "request_exceeds_limit": 400,
     "input_not_bounded": 400,
     "output_not_bounded": 400,
@@ -50,6 +60,7 @@ class Refusal:
         headers: Further headers.
         quota: Name of the quota that refused, for logs.
         unit: What that quota counts.
+        details: Further members of the error, such as `resets_at`.
     """
 
     code: str
@@ -58,6 +69,7 @@ class Refusal:
     headers: tuple[tuple[bytes, bytes], ...] = field(default=())
     quota: str = ""
     unit: Unit = "requests"
+    details: Mapping[str, Detail] = field(default_factory=dict)
 
     @property
     def status(self) -> int:
@@ -98,10 +110,12 @@ async def send_refusal(call: Call, refusal: Refusal, send: Send) -> None:
         code=refusal.code,
         message=refusal.message,
         unit=refusal.unit,
+        details=refusal.details,
     )
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
+        (b"x-usage-id", call.id.encode()),
         (b"x-request-id", call.id.encode()),
         *retry_headers(refusal.retry_after_ns),
         *refusal.headers,

@@ -5,6 +5,7 @@ on what a client or an app sent: what cannot be read is absent.
 """
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -13,7 +14,12 @@ from metering.facts import RequestFacts
 from metering.quota import Unit
 from metering.usage import Usage
 
-__all__ = ["Dialect", "Members", "Report", "StreamReader"]
+__all__ = ["NO_DETAILS", "Detail", "Dialect", "Members", "Report", "StreamReader"]
+
+Detail = str | int
+"""What an error may tell beside its message: an amount, an instant, a count."""
+
+NO_DETAILS: Mapping[str, Detail] = MappingProxyType({})
 
 Members = Mapping[str, msgspec.Raw]
 """The top-level members of a JSON request, each still the bytes it was sent as.
@@ -106,7 +112,13 @@ class Dialect(Protocol):
         ...
 
     def error_body(
-        self, *, status: int, code: str, message: str, unit: Unit = "requests"
+        self,
+        *,
+        status: int,
+        code: str,
+        message: str,
+        unit: Unit = "requests",
+        details: Mapping[str, Detail] = NO_DETAILS,
     ) -> bytes:
         """Return a refusal as the dialect's clients expect it, as JSON.
 
@@ -115,5 +127,6 @@ class Dialect(Protocol):
             code: Why, such as "rate_limit_exceeded".
             message: The same in a sentence.
             unit: What the quota that refused counts.
+            details: Further members, such as `limit` and `resets_at`.
         """
         ...

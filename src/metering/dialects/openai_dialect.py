@@ -1,11 +1,11 @@
 """What the three OpenAI dialects share: each is this class with a reader of its own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import msgspec
 
-from metering.dialects.dialect import Members, Report, StreamReader
+from metering.dialects.dialect import NO_DETAILS, Detail, Members, Report, StreamReader
 from metering.dialects.openai_members import ask_usage
 from metering.dialects.openai_stream import UsageRemover, UsageWatcher
 from metering.dialects.openai_usage import read_answer, report_of, written_tokens
@@ -63,7 +63,13 @@ class OpenAIDialect:
         return UsageWatcher(writes=self.writes)
 
     def error_body(
-        self, *, status: int, code: str, message: str, unit: Unit = "requests"
+        self,
+        *,
+        status: int,
+        code: str,
+        message: str,
+        unit: Unit = "requests",
+        details: Mapping[str, Detail] = NO_DETAILS,
     ) -> bytes:
         """Return a refusal as OpenAI's clients expect it."""
         usual = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP's own line
@@ -71,4 +77,4 @@ class OpenAIDialect:
         if kind == "requests" and unit.endswith("tokens"):
             kind = "tokens"
         error = {"message": message, "type": kind, "code": code, "param": None}
-        return msgspec.json.encode({"error": error})
+        return msgspec.json.encode({"error": {**error, **details}})
