@@ -284,6 +284,23 @@ async def test_demands_without_a_tag_and_of_several_are_one_decision(store):
     assert (2, 1) == (await room(store, mine.key, 2), await room(store, shared.key, 1))
 
 
+@pytest.mark.parametrize("leases", [(1, 3), (3, 1)])
+async def test_an_expired_hold_is_found_behind_a_longer_one(redis_url, leases):
+    """Whatever the order of admission, and whichever was renewed meanwhile."""
+    store = RedisLimitStore(redis_url, clock="caller", deadline_ms=5000)
+    pair = new("slots", BudgetQuota(2))
+    for span in leases:
+        await store.acquire(
+            (pair,), hold_id=str(span), lease_ns=span * LEASE_NS, now_ns=0
+        )
+    await store.renew("3", (pair,), lease_ns=4 * LEASE_NS, now_ns=0)
+    for now_ns, left in ((LEASE_NS - 1000, 0), (LEASE_NS, 1), (4 * LEASE_NS, 2)):
+        nothing = Demand(pair.key, pair.quota, 0)
+        (verdict,) = await store.peek((nothing,), now_ns=now_ns)
+        assert left == verdict.remaining
+    await store.aclose()
+
+
 async def test_a_settled_hold_is_remembered_by_all(store, redis_url):
     """Another process settles it again: nothing changes."""
     other = RedisLimitStore(
