@@ -142,6 +142,7 @@ class Accounts:
             created_ns=now_ns,
         )
         await to_thread.run_sync(self._ledger.add_key, key)
+        await self._change.tell_key(key)
         return secret
 
     async def revoke_key(self, secret_or_id: str) -> ApiKey:

@@ -32,6 +32,7 @@ __all__ = [
     "Snapshots",
     "Status",
     "UsageTotal",
+    "WindowStore",
 ]
 
 Status = Literal["admitted", "refused", "unseeded", "stale"]
@@ -168,6 +169,42 @@ class LimitStore(Protocol):
         ...
 
 
+class WindowStore(Protocol):
+    """Counts requests in windows, at once and for good.
+
+    Nothing can be held, corrected or given back, and the windows of one call are not
+    one operation: between two callers, one may lose a request to a window that neither
+    got through. The time is the store's own.
+
+    Attributes:
+        shared: Whether other processes count in the same windows.
+    """
+
+    shared: bool
+
+    async def take(self, demands: Sequence[Demand]) -> tuple[Verdict, ...]:
+        """Count one request in each window, unless one of them refuses.
+
+        Windows in shadow are counted where they have room, and refuse nobody.
+
+        Raises:
+            StorageError: The store did not answer in time; some may have counted.
+        """
+        ...
+
+    async def peek(self, demands: Sequence[Demand]) -> tuple[Verdict, ...]:
+        """Return what each window would be answered now; count nothing.
+
+        Raises:
+            StorageError: The store did not answer in time.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Give back what the store holds open; a later method opens it again."""
+        ...
+
+
 class AccountVersions(Protocol):
     """Where changes of accounts are announced to every worker. Limit stores are one."""
 
@@ -236,7 +273,16 @@ class AccountStore(Protocol):
 
         Raises:
             AccountNotFoundError: There is none of that id.
-            ConfigurationError: It is pinned to a tier that does not exist.
+            ConfigurationError: It is pinned to a tier that does not exist, or its
+                overrides cannot be kept to.
+        """
+        ...
+
+    def changes(self) -> int:
+        """Return a count that grows with each change of any account, key or credit.
+
+        It grows in the transaction that changes it, so that who sees the count sees
+        the change. What calls use does not count.
         """
         ...
 
@@ -380,14 +426,18 @@ class Ledger(AccountStore, PriceStore, LedgerWriter, LedgerReader, Protocol):
 class Snapshots(Protocol):
     """A cache of key records that processes share; losing it costs only time."""
 
-    async def get(self, key_hash: str) -> KeyRecord | None:
-        """Return the record, or None if it is not there or not in time."""
+    async def get(self, name: str) -> KeyRecord | None:
+        """Return the record, or None if it is not there or not in time.
+
+        Args:
+            name: The key's hash and the ledger's count of changes.
+        """
         ...
 
-    async def put(self, key_hash: str, record: KeyRecord, *, ttl_ns: int) -> None:
+    async def put(self, name: str, record: KeyRecord, *, ttl_ns: int) -> None:
         """Keep a record for a while."""
         ...
 
-    async def drop(self, key_hash: str) -> None:
+    async def drop(self, name: str) -> None:
         """Forget a record."""
         ...

@@ -1,7 +1,10 @@
 """From a credential to an account, its tier and what it may do, read once a while."""
 
+import contextlib
+import threading
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
 
 import anyio
 import structlog
@@ -20,10 +23,24 @@ __all__ = ["Resolved", "TierResolver", "resolved"]
 SIZE_MAX = 100_000
 """Credentials remembered; the oldest leaves first."""
 
+UNKNOWN_NS = NS_PER_S
+"""How long a key that nobody has is refused without asking the ledger again."""
+
+UNKNOWN_MAX = 10_000
+"""Unknown keys remembered; the oldest leaves first."""
+
+LOOK_EVERY_NS = NS_PER_S
+"""How often the ledger is asked whether another process has changed anything."""
+
+LOOK_MAX_S = 0.25
+"""How long that may hold up the one call that asks."""
+
 LAST_KNOWN_NS = 300 * NS_PER_S
 """How long after its time an answer serves while the ledger is down."""
 
 _log = structlog.get_logger("metering")
+
+_Entry = TypeVar("_Entry")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +119,31 @@ def _request(key: str, rates: tuple[RateQuota, ...]) -> Iterator[Demand]:
             yield Demand(key, rate, name="requests")
 
 
+class _Known(NamedTuple):
+    """What is remembered, and the count of the ledger's changes when it was read."""
+
+    caller: Resolved
+    changes: int
+
+
+class _Flight:
+    """One read that several callers wait for, and what became of it."""
+
+    __slots__ = ("done", "error", "found", "landed")
+
+    def __init__(self) -> None:
+        self.done = anyio.Event()
+        self.landed = False
+        self.found: Resolved | None = None
+        self.error: StorageError | None = None
+
+
 class TierResolver:
     """Resolves credentials, with a bounded memory and one read at a time for each.
+
+    What another process changes is seen a second later: so often the ledger is asked,
+    by one caller, whether anything has changed; then all that is remembered is read
+    again.
 
     Args:
         ledger: Where accounts and keys are; asked in a worker thread.
@@ -130,9 +170,14 @@ class TierResolver:
         self._ttl_ns = ttl_ns
         self._pepper = pepper
         self._snapshots = snapshots
-        self._known: dict[str, Resolved] = {}
-        self._flights: dict[str, anyio.Event] = {}
-        self._changes = 0
+        self._known: dict[str, _Known] = {}
+        self._unknown_until_ns: dict[str, int] = {}
+        self._flights: dict[str, _Flight] = {}
+        self._forgotten = 0
+        self._changes = -1
+        self._look_due_ns = 0
+        self._first_look: anyio.Event | None = None
+        self._looking = threading.Lock()
 
     async def by_key(self, secret: bytes, *, fresh: bool = False) -> Resolved | None:
         """Return who shows *secret*, or None if nobody has it.
@@ -144,11 +189,15 @@ class TierResolver:
         Raises:
             StorageError: The ledger is down and nothing is remembered.
         """
+        await self._look_for_changes()
         key_hash = hash_key(secret, self._pepper)
         name = f"key:{key_hash}"
-        known = self._known.get(name)
-        if known is not None and not fresh and self._clock() < known.good_until_ns:
-            return known
+        if not fresh:
+            known = self._remembered(name)
+            if known is not None:
+                return known
+            if self._clock() < self._unknown_until_ns.get(name, 0):
+                return None
 
         async def load() -> Resolved | None:
             return await self._load_key(key_hash, fresh=fresh)
@@ -163,6 +212,7 @@ class TierResolver:
         Raises:
             StorageError: The ledger is down and nothing is remembered.
         """
+        await self._look_for_changes()
 
         async def load() -> Resolved | None:
             return await to_thread.run_sync(self._load_account, account_id)
@@ -171,69 +221,140 @@ class TierResolver:
 
     def forget(self, account_id: str) -> None:
         """Read the account again at its next call."""
-        self._changes += 1
+        self._outdate_reads()
         for name, known in list(self._known.items()):
-            if known.account.id == account_id:
+            if known.caller.account.id == account_id:
                 del self._known[name]
 
     async def forget_key(self, key_hash: str) -> None:
         """Read a key again at its next call, in every process that shares snapshots."""
-        self._changes += 1
+        self._outdate_reads()
         self._known.pop(f"key:{key_hash}", None)
+        self._unknown_until_ns.pop(f"key:{key_hash}", None)
         if self._snapshots is not None:
-            await self._snapshots.drop(key_hash)
+            await self._snapshots.drop(f"{key_hash}:{self._changes}")
+
+    def _outdate_reads(self) -> None:
+        # A read that is under way may find the old: it serves who waits for it already,
+        # is not remembered, and nobody else waits for it.
+        self._forgotten += 1
+        self._flights.clear()
+
+    async def _look_for_changes(self) -> None:
+        """See, once a second, whether another process has changed anything."""
+        now_ns = self._clock()
+        if 0 < self._look_due_ns - now_ns <= LOOK_EVERY_NS:
+            if self._changes < 0 and self._first_look is not None:
+                # What is read before the first count might be older than it.
+                await self._first_look.wait()
+            return
+        self._look_due_ns = now_ns + LOOK_EVERY_NS
+        self._first_look = anyio.Event() if self._changes < 0 else None
+        try:
+            changes = await self._count_in_time()
+        finally:
+            if self._first_look is not None:
+                self._first_look.set()
+                self._first_look = None
+        if changes is not None and changes != self._changes:
+            self._changes = changes
+            self._unknown_until_ns.clear()
+            self._outdate_reads()
+
+    async def _count_in_time(self) -> int | None:
+        # A ledger that does not answer is told of by who must read it.
+        with anyio.move_on_after(LOOK_MAX_S), contextlib.suppress(StorageError):
+            return await to_thread.run_sync(self._count_changes, abandon_on_cancel=True)
+        return None
+
+    def _count_changes(self) -> int | None:
+        # A ledger that hangs must not be given one more thread each second.
+        if not self._looking.acquire(blocking=False):
+            return None
+        try:
+            return self._ledger.changes()
+        finally:
+            self._looking.release()
+
+    def _remembered(self, name: str) -> Resolved | None:
+        known = self._known.get(name)
+        if known is None or known.changes != self._changes:
+            return None
+        return known.caller if self._clock() < known.caller.good_until_ns else None
 
     async def _through_memory(
         self, name: str, load: Callable[[], Awaitable[Resolved | None]], *, fresh: bool
     ) -> Resolved | None:
-        while True:
-            known = self._known.get(name)
-            if known is not None and not fresh and self._clock() < known.good_until_ns:
-                return known
+        """Return what is remembered, or read it: one caller reads, the others wait.
+
+        Who needs it fresh does not take part in a read that began before it asked.
+        """
+        joins = not fresh
+        while fresh or (known := self._remembered(name)) is None:
             flight = self._flights.get(name)
             if flight is None:
-                break
-            await flight.wait()
-            fresh = False
-        self._flights[name] = flight = anyio.Event()
+                return await self._lead(name, load)
+            await flight.done.wait()
+            if joins and flight.landed:
+                if flight.error is not None:
+                    raise StorageError(str(flight.error)) from flight.error
+                return flight.found
+            # It was too old, or its leader was cancelled: the next one leads.
+            joins = True
+        return known
+
+    async def _lead(
+        self, name: str, load: Callable[[], Awaitable[Resolved | None]]
+    ) -> Resolved | None:
+        self._flights[name] = flight = _Flight()
         try:
-            return await self._read(name, load, known)
+            flight.found = await self._read(name, load)
+        except StorageError as error:
+            flight.error = error
+            flight.landed = True
+            raise
+        else:
+            flight.landed = True
+            return flight.found
         finally:
-            # Whoever waited looks again: this read may have been cancelled.
-            del self._flights[name]
-            flight.set()
+            if self._flights.get(name) is flight:
+                del self._flights[name]
+            flight.done.set()
 
     async def _read(
-        self,
-        name: str,
-        load: Callable[[], Awaitable[Resolved | None]],
-        known: Resolved | None,
+        self, name: str, load: Callable[[], Awaitable[Resolved | None]]
     ) -> Resolved | None:
-        changes = self._changes
+        forgotten = self._forgotten
         try:
             found = await load()
         except StorageError as error:
-            if known is None or self._clock() > known.good_until_ns + LAST_KNOWN_NS:
+            known = self._known.get(name)
+            if known is None:
+                raise
+            if self._clock() > known.caller.good_until_ns + LAST_KNOWN_NS:
                 raise
             _log.warning("ledger_down_last_known_used", error=str(error))
-            return known
+            return known.caller
         if found is None:
             self._known.pop(name, None)
-        elif changes == self._changes:
+        if forgotten == self._forgotten:
             # Else something changed while it was read, and the old must not stick.
             self._remember(name, found)
         return found
 
-    def _remember(self, name: str, found: Resolved) -> None:
-        self._known.pop(name, None)
-        if len(self._known) >= SIZE_MAX:
-            del self._known[next(iter(self._known))]
-        self._known[name] = found
+    def _remember(self, name: str, found: Resolved | None) -> None:
+        if found is None:
+            _put(self._unknown_until_ns, name, self._clock() + UNKNOWN_NS, UNKNOWN_MAX)
+        else:
+            self._unknown_until_ns.pop(name, None)
+            _put(self._known, name, _Known(found, self._changes), SIZE_MAX)
 
     async def _load_key(self, key_hash: str, *, fresh: bool) -> Resolved | None:
         record = None
+        # What was put before a change is found by nobody who knows of the change.
+        snapshot = f"{key_hash}:{self._changes}"
         if self._snapshots is not None and not fresh:
-            record = await self._snapshots.get(key_hash)
+            record = await self._snapshots.get(snapshot)
         now_ns = self._clock()
         if record is None:
             record = await to_thread.run_sync(
@@ -242,7 +363,7 @@ class TierResolver:
             if record is None:
                 return None
             if self._snapshots is not None:
-                await self._snapshots.put(key_hash, record, ttl_ns=self._ttl_ns)
+                await self._snapshots.put(snapshot, record, ttl_ns=self._ttl_ns)
         return resolved(
             record.account,
             record.credit,
@@ -262,3 +383,11 @@ class TierResolver:
         return resolved(
             account, credit, self._tiers, good_until_ns=now_ns + self._ttl_ns
         )
+
+
+def _put(memory: dict[str, _Entry], name: str, entry: _Entry, size_max: int) -> None:
+    """Put an entry in, as the newest; the oldest leaves when there are too many."""
+    memory.pop(name, None)
+    if len(memory) >= size_max:
+        del memory[next(iter(memory))]
+    memory[name] = entry

@@ -8,6 +8,7 @@ from anyio import to_thread
 
 from metering.accounts import Account, ApiKey, hash_key
 from metering.backends.ledger_memory import MemoryLedger
+from metering.clock import NS_PER_MS
 from metering.config import plan_from_preset
 from metering.errors import StorageError
 from metering.stores import AccountChange
@@ -27,6 +28,9 @@ class CountingLedger(MemoryLedger):
         self.down = False
         self.gate = threading.Event()
         self.gate.set()
+        self.looks = 0
+        self.look_gate = threading.Event()
+        self.look_gate.set()
         self.create(Account(id="acme", created_ns=0), None)
         self.add_key(
             ApiKey(
@@ -40,11 +44,18 @@ class CountingLedger(MemoryLedger):
 
     def find_key(self, key_hash, *, now_ns):
         self.reads += 1
-        if self.down:
-            raise StorageError("The ledger is down.")
         record = super().find_key(key_hash, now_ns=now_ns)
         assert self.gate.wait(10)
+        if self.down:
+            raise StorageError("The ledger is down.")
         return record
+
+    def changes(self):
+        self.looks += 1
+        assert self.look_gate.wait(10)
+        if self.down:
+            raise StorageError("The ledger is down.")
+        return super().changes()
 
 
 @pytest.fixture
@@ -155,3 +166,183 @@ async def test_memory_is_bounded(resolver, monkeypatch):
 async def test_a_stranger_is_nobody(resolver):
     assert None is await resolver.by_key(b"mk-stranger")
     assert None is await resolver.by_account("stranger")
+
+
+async def _until_it_reads(ledger, reads=1):
+    while ledger.reads < reads:
+        await to_thread.run_sync(lambda: None)
+
+
+async def test_who_waits_shares_the_error(ledger, resolver):
+    """A ledger that fails is asked once for all who ask at once, not for each."""
+    ledger.down = True
+    ledger.gate.clear()
+    errors = []
+
+    async def ask():
+        try:
+            await resolver.by_key(SECRET)
+        except StorageError as error:
+            errors.append(str(error))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+        await _until_it_reads(ledger)
+        await anyio.wait_all_tasks_blocked()
+        ledger.gate.set()
+
+    assert ["The ledger is down."] * 10 == errors
+    assert 1 == ledger.reads
+
+
+async def test_who_waits_shares_that_a_key_is_unknown(ledger, resolver):
+    """Ten at once with one wrong key are one read, and so are those of a second."""
+    ledger.gate.clear()
+    found = []
+
+    async def ask():
+        found.append(await resolver.by_key(b"mk-wrong"))
+
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(ask)
+        await _until_it_reads(ledger)
+        await anyio.wait_all_tasks_blocked()
+        ledger.gate.set()
+    for _ in range(490):
+        await ask()
+
+    assert [None] * 500 == found
+    assert 1 == ledger.reads
+
+
+async def test_an_unknown_key_is_asked_for_again_a_second_later(
+    ledger, resolver, clock
+):
+    for passed_ms in (0, 999, 1):
+        clock.advance(ns=passed_ms * NS_PER_MS)
+        await resolver.by_key(b"mk-wrong")
+
+    assert 2 == ledger.reads
+
+
+async def test_unknown_keys_are_bounded(resolver, monkeypatch):
+    monkeypatch.setattr("metering.tiers.UNKNOWN_MAX", 2)
+    for secret in (b"a", b"b", b"c"):
+        await resolver.by_key(secret)
+
+    assert 2 == len(resolver._unknown_until_ns)
+
+
+async def test_a_key_that_is_issued_is_seen_at_once(ledger, resolver):
+    """Also if it was asked for just before."""
+    late = b"mk-late"
+    assert None is await resolver.by_key(late)
+    ledger.add_key(
+        ApiKey(
+            id="k2", account_id="acme", hash=hash_key(late), hint="late", created_ns=0
+        )
+    )
+    await resolver.forget_key(hash_key(late))
+
+    assert "k2" == (await resolver.by_key(late)).key_id
+
+
+class StuckOnce:
+    """Snapshots that never answer the first who asks, and know nothing."""
+
+    def __init__(self):
+        self.asked = 0
+
+    async def get(self, _name):
+        self.asked += 1
+        if self.asked == 1:
+            await anyio.sleep_forever()
+
+    async def put(self, name, record, *, ttl_ns):
+        pass
+
+
+async def test_the_next_leads_where_the_leader_was_cancelled(ledger, clock):
+    """One who waits reads then, and the others wait for that one."""
+    snapshots = StuckOnce()
+    resolver = TierResolver(ledger, TIERS, clock=clock, snapshots=snapshots)
+    found = []
+
+    async def lead(*, task_status):
+        with anyio.CancelScope() as scope:
+            task_status.started(scope)
+            await resolver.by_key(SECRET)
+
+    async def ask():
+        found.append(await resolver.by_key(SECRET))
+
+    async with anyio.create_task_group() as tasks:
+        leader = await tasks.start(lead)
+        while not snapshots.asked:
+            await to_thread.run_sync(lambda: None)
+        for _ in range(5):
+            tasks.start_soon(ask)
+        await anyio.wait_all_tasks_blocked()
+        leader.cancel()
+
+    assert ["acme"] * 5 == [caller.account.id for caller in found]
+    assert (1, 2) == (ledger.reads, snapshots.asked)
+
+
+class TestOtherProcesses:
+    """What another process changes in the ledger is seen a second later."""
+
+    async def test_a_change_is_seen_a_second_later(self, ledger, resolver, clock):
+        """And not before: so often is the ledger asked, whoever calls."""
+        levels = []
+        for passed_ms in (0, 999, 1):
+            clock.advance(ns=passed_ms * NS_PER_MS)
+            levels.append((await resolver.by_key(SECRET)).tier.level)
+            ledger.change("acme", AccountChange(payment_method=True))
+
+        assert [0, 0, 1] == levels
+        assert 2 == ledger.looks
+
+    async def test_nothing_is_read_again_where_nothing_changed(
+        self, ledger, resolver, clock
+    ):
+        """A look costs one small read a second; the key is read once in 30 s."""
+        for _ in range(20):
+            await resolver.by_key(SECRET)
+            clock.advance(seconds=1)
+
+        assert (1, 20) == (ledger.reads, ledger.looks)
+
+    async def test_a_ledger_that_hangs_holds_up_one_call_a_quarter_second(
+        self, ledger, resolver, clock
+    ):
+        """The others go on with what is known, and no second thread waits for it."""
+        await resolver.by_key(SECRET)
+        clock.advance(seconds=1)
+        ledger.look_gate.clear()
+        try:
+            for _ in range(3):
+                with anyio.fail_after(5):
+                    assert "acme" == (await resolver.by_key(SECRET)).account.id
+                clock.advance(seconds=1)
+        finally:
+            ledger.look_gate.set()
+
+        assert 2 == ledger.looks
+
+    async def test_while_the_ledger_is_down_the_last_known_still_serves(
+        self, ledger, resolver, clock
+    ):
+        """A change that cannot be read yet takes nothing away."""
+        known = await resolver.by_key(SECRET)
+        ledger.change("acme", AccountChange(payment_method=True))
+        clock.advance(seconds=1)
+        ledger.find_key = _failing
+
+        assert known == await resolver.by_key(SECRET)
+
+
+def _failing(_key_hash, *, now_ns):
+    raise StorageError(f"The ledger is down at {now_ns}.")

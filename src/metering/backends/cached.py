@@ -53,23 +53,23 @@ class AiocacheSnapshots:
         self._cache = cache
         self._sound = True
 
-    async def get(self, key_hash: str) -> KeyRecord | None:
+    async def get(self, name: str) -> KeyRecord | None:
         """Return the record, or None if it is not there or not in time."""
 
         async def read() -> KeyRecord | None:
             text = await self._cache.get(
-                _PREFIX + key_hash, loads_fn=_as_it_is, timeout=None
+                _PREFIX + name, loads_fn=_as_it_is, timeout=None
             )
             return None if text is None else _DECODER.decode(text)
 
         return await self._attempt("get", read)
 
-    async def put(self, key_hash: str, record: KeyRecord, *, ttl_ns: int) -> None:
+    async def put(self, name: str, record: KeyRecord, *, ttl_ns: int) -> None:
         """Keep a record for whole seconds: *ttl_ns* rounded down, at least one."""
 
         async def write() -> None:
             await self._cache.set(
-                _PREFIX + key_hash,
+                _PREFIX + name,
                 msgspec.json.encode(record).decode(),
                 ttl=max(1, ttl_ns // NS_PER_S),  # to aiocache, 0 would mean for ever
                 dumps_fn=_as_it_is,
@@ -78,11 +78,11 @@ class AiocacheSnapshots:
 
         await self._attempt("put", write)
 
-    async def drop(self, key_hash: str) -> None:
+    async def drop(self, name: str) -> None:
         """Forget a record."""
 
         async def delete() -> None:
-            await self._cache.delete(_PREFIX + key_hash, timeout=None)
+            await self._cache.delete(_PREFIX + name, timeout=None)
 
         await self._attempt("drop", delete)
 

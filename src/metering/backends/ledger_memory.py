@@ -67,6 +67,7 @@ class MemoryLedger:
     def __init__(self, tiers: TierBook) -> None:
         self._tiers = tiers
         self._lock = Lock()
+        self._changes = 0
         self._accounts: dict[str, Account] = {}
         self._debts_p: dict[str, int] = defaultdict(int)
         self._keys: dict[str, ApiKey] = {}
@@ -97,6 +98,7 @@ class MemoryLedger:
             if account.id in self._accounts:
                 return self._accounts[account.id]
             self._accounts[account.id] = account
+            self._changes += 1
             if credit is not None:
                 self._grants[account.id][credit.id] = credit
             return account
@@ -124,6 +126,7 @@ class MemoryLedger:
                 raise known_key(key)
             self._keys[key.id] = key
             self._key_ids[key.hash] = key.id
+            self._changes += 1
 
     def revoke_key(self, key_id: str, *, now_ns: int) -> ApiKey:
         """Revoke a key; see `AccountStore.revoke_key`."""
@@ -133,6 +136,7 @@ class MemoryLedger:
                 raise no_key(key_id)
             if key.revoked_ns is None:
                 key = self._keys[key_id] = replace(key, revoked_ns=now_ns)
+                self._changes += 1
             return key
 
     def change(self, account_id: str, change: AccountChange) -> Account:
@@ -140,7 +144,13 @@ class MemoryLedger:
         with self._lock:
             after = changed(self._get(account_id), change, self._tiers)
             self._accounts[account_id] = after
+            self._changes += 1
             return after
+
+    def changes(self) -> int:
+        """Return the count of changes; see `AccountStore.changes`."""
+        with self._lock:
+            return self._changes
 
     # Prices
 
@@ -208,6 +218,7 @@ class MemoryLedger:
                 self._periods[period_key] = effect.period
             self._payments[payment.reference] = payment
             self._accounts[account.id] = effect.account
+            self._changes += 1
             freed_p = effect.period.early_paid_p - period.early_paid_p
             return PaymentReport(effect.account, new=True, freed_p=freed_p)
 
@@ -223,6 +234,7 @@ class MemoryLedger:
             after = revised(account, account, self._tiers)
             self._grants[account.id][grant.id] = grant
             self._accounts[account.id] = after
+            self._changes += 1
             return after, True
 
     # Reading

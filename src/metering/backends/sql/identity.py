@@ -19,10 +19,28 @@ from metering.ledger import CreditGrant
 from metering.money import checked
 from metering.stores import AccountChange, KeyRecord
 
-__all__ = ["add_key", "change", "create", "find_key", "get", "replace", "revoke_key"]
+__all__ = [
+    "add_key",
+    "change",
+    "changes",
+    "create",
+    "find_key",
+    "get",
+    "replace",
+    "revoke_key",
+]
 
 _accounts = schema.accounts.c
+_changes = schema.account_changes.c
 _keys = schema.api_keys.c
+
+_count_change = (
+    insert(schema.account_changes)
+    .values(id=1, count=1)
+    .on_conflict_do_update(
+        index_elements=[_changes.id], set_={"count": _changes["count"] + 1}
+    )
+)
 
 
 def create(
@@ -46,6 +64,7 @@ def create(
         return get(connection, account.id)
     if credit is not None:
         connection.execute(insert(schema.credit_grants).values(asdict(credit)))
+    connection.execute(_count_change)
     return account
 
 
@@ -64,6 +83,7 @@ def replace(connection: Connection, account: Account, tiers: TierBook) -> None:
     """Write an account's next version."""
     statement = update(schema.accounts).where(_accounts.id == account.id)
     connection.execute(statement.values(account_row(account, tiers)))
+    connection.execute(_count_change)
 
 
 def change(
@@ -97,20 +117,28 @@ def add_key(connection: Connection, key: ApiKey) -> None:
     ).first()
     if added is None:
         raise known_key(key)
+    connection.execute(_count_change)
 
 
 def revoke_key(connection: Connection, key_id: str, now_ns: int) -> ApiKey:
     """Mark a key revoked, once."""
-    connection.execute(
+    revoked = connection.execute(
         update(schema.api_keys)
         .where(_keys.id == key_id, _keys.revoked_ns.is_(None))
         .values(revoked_ns=now_ns)
     )
+    if revoked.rowcount:
+        connection.execute(_count_change)
     wanted = select(schema.api_keys).where(_keys.id == key_id)
     row = connection.execute(wanted).mappings().first()
     if row is None:
         raise no_key(key_id)
     return key_of(row)
+
+
+def changes(connection: Connection) -> int:
+    """Return how often accounts, keys or credit have changed."""
+    return connection.execute(select(_changes["count"])).scalar_one_or_none() or 0
 
 
 def _debt_before(connection: Connection, account_id: str) -> int:

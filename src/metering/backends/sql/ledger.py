@@ -101,6 +101,11 @@ class SqlLedger:
         with self._writing() as connection:
             return identity.change(connection, account_id, change, self._tiers)
 
+    def changes(self) -> int:
+        """Return the count of changes; see `AccountStore.changes`."""
+        with self._reading() as connection:
+            return identity.changes(connection)
+
     # Prices
 
     def publish(self, versions: Iterable[PriceVersion], *, now_ns: int) -> int:

@@ -22,6 +22,7 @@ from sqlalchemy import (
 from metering.usage import Usage
 
 __all__ = [
+    "account_changes",
     "accounts",
     "api_keys",
     "credit_grants",
@@ -68,6 +69,15 @@ api_keys = Table(
     Column("hint", Text, nullable=False),
     Column("created_ns", _Int, nullable=False),
     Column("revoked_ns", _Int),
+    **_STRICT,
+)
+
+account_changes = Table(
+    "account_changes",
+    metadata,
+    Column("id", _Int, primary_key=True, autoincrement=False),  # there is one row
+    Column("count", _Int, nullable=False),
+    CheckConstraint("id = 1", name="account_changes_one"),
     **_STRICT,
 )
 

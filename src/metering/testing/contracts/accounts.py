@@ -8,7 +8,14 @@ from metering.errors import AccountNotFoundError, ConfigurationError, LedgerErro
 from metering.ledger import CreditState
 from metering.money import AMOUNT_MAX_P, PICO
 from metering.stores import AccountChange, KeyRecord, Ledger
-from metering.testing.contracts.samples import at, key_of, open_account, promo
+from metering.testing.contracts.samples import (
+    at,
+    key_of,
+    open_account,
+    paid,
+    promo,
+    used,
+)
 
 __all__ = ["AccountStoreContract"]
 
@@ -102,6 +109,30 @@ class AccountStoreContract:
             ledger.change("acme", AccountChange(overrides=bad))
 
         assert Overrides() == ledger.get("acme").overrides
+
+    def test_counts_what_changes_an_account_a_key_or_credit(
+        self, ledger: Ledger
+    ) -> None:
+        """Once each, so that who looks sees it; what calls use counts nothing."""
+        counts = [ledger.changes()]
+        for change in (
+            lambda: open_account(ledger),
+            lambda: ledger.add_key(key_of("acme")),
+            lambda: ledger.change("acme", AccountChange(suspended=True)),
+            lambda: ledger.grant_credit(promo(PICO)),
+            lambda: ledger.record_payment(paid(PICO, "invoice")),
+            lambda: ledger.revoke_key("key-acme-1", now_ns=_NOW_NS),
+        ):
+            change()
+            counts.append(ledger.changes())
+        ledger.revoke_key("key-acme-1", now_ns=_NOW_NS)
+        ledger.record_payment(paid(PICO, "invoice"))
+        ledger.grant_credit(promo(PICO))
+        open_account(ledger)
+        ledger.post([used("e1", 7)])
+
+        assert sorted(set(counts)) == counts
+        assert ledger.changes() == counts[-1]
 
     def test_names_the_account_that_is_not_there(self, ledger: Ledger) -> None:
         """Whatever needs an account says which one is missing, and changes nothing."""

@@ -41,6 +41,14 @@ def upgrade() -> None:
 
 def _create_accounts() -> None:
     op.create_table(
+        "account_changes",
+        sa.Column("id", _INT, autoincrement=False, nullable=False),
+        _int("count"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint("id = 1", name="account_changes_one"),
+        **_STRICT,
+    )
+    op.create_table(
         "accounts",
         _text("id"),
         _int("created_ns"),
