@@ -91,9 +91,8 @@ class LimitsFile:
                 self._decide(connection, checks)
                 connection.execute("COMMIT")
             except BaseException:
-                with contextlib.suppress(
-                    sqlite3.Error
-                ):  # it may be rolled back already
+                # SQLite may have rolled it back already.
+                with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
                 raise
 
@@ -174,6 +173,7 @@ class LimitsFile:
             connection.execute("PRAGMA busy_timeout = 0")  # `_begin` waits
         except BaseException:
             connection.close()
+            self.close()
             raise
         self._connection = connection
         return connection
@@ -211,7 +211,7 @@ class LimitsFile:
             what = (
                 f"limits of version {version}"
                 if found == sql.APPLICATION_ID
-                else ("a database of something else")
+                else "a database of something else"
             )
             raise StorageError(
                 f"{self.path} holds {what}. Name a file of its own for the limits, or"
