@@ -2,6 +2,8 @@
 
 import asyncio
 import os
+import random
+import socket
 import time
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -14,28 +16,50 @@ SLOTS = 16_384
 
 
 @pytest.fixture(scope="session")
-def redis_url():
+def free_port():
+    """Return a function that finds a port, also for sessions beside this one.
+
+    Nobody listens there nor 10,000 ports above, where servers of a cluster meet.
+    """
+    draw = random.Random(os.getpid())  # noqa: S311 - no secret
+
+    def find():
+        while True:
+            port = draw.randrange(20_000, 30_000)
+            try:
+                for at in (port, port + 10_000):
+                    socket.create_server(("127.0.0.1", at)).close()
+            except OSError:
+                continue
+            return port
+
+    return find
+
+
+@pytest.fixture(scope="session")
+def redis_url(free_port):
     """Address of a Valkey of this session, or of the server that is named outside."""
     url = os.environ.get("METERING_TEST_REDIS_URL")
     if url:
         yield url
         return
-    with ValkeyServer() as server:
+    with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
 
 
 @pytest.fixture(scope="session")
-def redis_cluster():
+def redis_cluster(free_port):
     """Three servers that share the slots; their addresses."""
     with ExitStack() as stack:
         servers = [
             stack.enter_context(
                 ValkeyServer(
+                    port=free_port(),
                     config={
                         "cluster-enabled": True,
                         "cluster-node-timeout": 2000,
                         "cluster-require-full-coverage": False,
-                    }
+                    },
                 )
             )
             for _ in range(3)

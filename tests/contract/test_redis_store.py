@@ -187,10 +187,10 @@ async def test_scripts_that_were_flushed_are_sent_again(store, client):
         assert left == outcome.verdicts[0].remaining
 
 
-async def test_a_server_that_restarts_empty_is_seeded_again_once():
+async def test_a_server_that_restarts_empty_is_seeded_again_once(free_port):
     """$40 spent and $2 held are that again, whatever four nodes say at once."""
     usd = Demand("{acme}:spend:2026-01", BudgetQuota(100, ledgered=True), 2)
-    first = ValkeyServer()
+    first = ValkeyServer(port=free_port())
     first.start()
     url, port = first.connection_url, first.port
     stores = [RedisLimitStore(url, deadline_ms=5000) for _ in range(4)]

@@ -45,8 +45,6 @@ def scripts_of(queue: deque[Operation]) -> list[list[Operation]]:
     filling: dict[int, list[Operation]] = {}
     for _ in range(min(len(queue), _BATCH_MAX)):
         operation = queue.popleft()
-        if operation.over:
-            continue
         script = filling.get(operation.slot)
         if script is None or len(script) >= OPERATIONS_MAX:
             script = filling[operation.slot] = []
