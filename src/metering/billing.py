@@ -11,12 +11,8 @@ from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate
 from metering.quota import BudgetQuota, Demand
 from metering.stores import LedgerReader
 from metering.tiers import Resolved
-from metering.usage import Usage
 
-__all__ = ["Biller", "Quote", "affordable_output_tokens", "estimated_usage"]
-
-BYTES_PER_TOKEN = 4
-"""For estimates only, where no server told; never for a hold."""
+__all__ = ["Biller", "Quote", "affordable_output_tokens"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,15 +147,6 @@ def _input_tokens_max(quote: Quote, facts: RequestFacts) -> int | None:
         return facts.input_tokens_max
     context = None if quote.model is None else quote.model.context_tokens_max
     return None if context is None else max(facts.input_tokens_max, context)
-
-
-def estimated_usage(facts: RequestFacts, output_tokens: int, compute_ms: int) -> Usage:
-    """Return a usage for a call of which no server told one."""
-    return Usage(
-        input_tokens=-(-facts.input_bytes // BYTES_PER_TOKEN),
-        output_tokens=output_tokens,
-        compute_ms=compute_ms,
-    )
 
 
 def affordable_output_tokens(

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 
 from metering.clamp import plan_clamp
 from metering.dialects.dialect import Dialect, Members
+from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.dialects.openai_chat import OPENAI_CHAT, TEMPLATE_TOKENS
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
-from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.facts import OutputBound, RequestFacts
 
 CAP = 4096

@@ -29,10 +29,14 @@ class Call:
         "clamp",
         "demands",
         "dialect",
+        "entered",
         "event",
         "facts",
+        "gates",
+        "headers",
         "hold_p",
         "id",
+        "input_tokens_estimate",
         "members",
         "metered",
         "now_ns",
@@ -53,12 +57,16 @@ class Call:
         self.body: bytes | None = None
         self.members: Members | None = None
         self.facts: RequestFacts | None = None
+        self.input_tokens_estimate: int | None = None
         self.clamp: ClampPlan | None = None
         self.quote: Quote | None = None
         self.period: Period | None = None
         self.hold_p = 0
         self.demands: list[Demand] = []
         self.changes: dict[str, bytes] = {}
+        self.gates: list[Gate] = []
+        self.entered: list[Gate] = []
+        self.headers: list[tuple[bytes, bytes]] = []
         self.take_out_usage = False
         self.metered = False
         self.started_over = False
@@ -75,6 +83,18 @@ class Call:
         self.demands = []
         self.changes = {}
         self.take_out_usage = False
+
+    def estimate_input_tokens(self) -> int:
+        """Return about how many tokens the model reads; it is found out once."""
+        if self.input_tokens_estimate is None:
+            facts, members = self.facts, self.members
+            tokens = 0
+            if facts is not None and members is not None:
+                tokens = self.dialect.estimate_input(members)
+                if not facts.input_unbounded:
+                    tokens = min(tokens, facts.input_tokens_max)
+            self.input_tokens_estimate = tokens
+        return self.input_tokens_estimate
 
     @property
     def account(self) -> tuple[str, int] | None:

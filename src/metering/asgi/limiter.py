@@ -9,7 +9,6 @@ from metering.asgi.context import Call
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
-from metering.billing import estimated_usage
 from metering.errors import ConfigurationError
 from metering.facts import RequestFacts
 from metering.limit_rules import demands_of
@@ -72,7 +71,7 @@ class LimiterMiddleware(Piece):
         subjects |= {name: of(scope) for name, of in self.parts.subjects.items()}
         input_tokens = output_tokens = 0
         if facts is not None:
-            input_tokens = estimated_usage(facts, 0, 0).input_tokens
+            input_tokens = call.estimate_input_tokens()
             output_tokens = _output_tokens_max(call, facts) * facts.outputs
         tier = None if caller is None else caller.tier.level
         for rule in self.parts.limits:

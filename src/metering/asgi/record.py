@@ -3,7 +3,6 @@
 import msgspec
 
 from metering.asgi.context import Call
-from metering.billing import estimated_usage
 from metering.dialects.dialect import Report
 from metering.money import AMOUNT_MAX_P
 from metering.usage import Ending, Usage, UsageEvent, UsageSource
@@ -117,7 +116,9 @@ def _measured(
 def _estimate(call: Call, output_tokens: int) -> Usage:
     if call.facts is None:
         return _NOTHING
-    return estimated_usage(call.facts, output_tokens, 0)
+    return Usage(
+        input_tokens=call.estimate_input_tokens(), output_tokens=output_tokens
+    )
 
 
 def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> UsageEvent:

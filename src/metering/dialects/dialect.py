@@ -91,6 +91,10 @@ class Dialect(Protocol):
         """Return the facts of a request; None if it names no model."""
         ...
 
+    def estimate_input(self, members: Members) -> int:
+        """Return about how many tokens the model reads, for want of a usage."""
+        ...
+
     def ask_usage(self, members: Members) -> dict[str, bytes]:
         """Return the members to write so that a stream tells its usage.
 

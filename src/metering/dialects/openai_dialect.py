@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import msgspec
 
 from metering.dialects.dialect import NO_DETAILS, Detail, Members, Report, StreamReader
+from metering.dialects.openai_input import estimate_input
 from metering.dialects.openai_members import ask_usage
 from metering.dialects.openai_stream import UsageRemover, UsageWatcher
 from metering.dialects.openai_usage import read_answer, report_of, written_tokens
@@ -41,6 +42,10 @@ class OpenAIDialect:
     def read_request(self, members: Members) -> RequestFacts | None:
         """Return the facts of a request; None if it names no model."""
         return self.facts_of(members)
+
+    def estimate_input(self, members: Members) -> int:
+        """Return about how many tokens the model reads, for want of a usage."""
+        return estimate_input(members)
 
     def ask_usage(self, members: Members) -> dict[str, bytes]:
         """Return the members to write so that a stream tells its usage."""

@@ -13,6 +13,7 @@ from metering.usage import Usage
 
 __all__ = [
     "NULL",
+    "TEXT_BYTES_PER_TOKEN",
     "UNREADABLE",
     "Answer",
     "carries_choice",
@@ -33,7 +34,9 @@ UNREADABLE = (
 """All that decoding a stranger's JSON may raise."""
 
 _COUNT_MAX = 2**53
-_TEXT_BYTES_PER_TOKEN = 4  # a usual figure for English text, good for an estimate only
+TEXT_BYTES_PER_TOKEN = 4
+"""A usual figure for English text, good for an estimate only."""
+
 
 # Ample digits for 2**53 seconds in nanoseconds, whatever the caller's context is.
 _NANOSECONDS = Context(prec=40, rounding=ROUND_HALF_UP)
@@ -108,7 +111,7 @@ def written_tokens(answer: Answer) -> int:
             for name in ("content", "reasoning_content", "reasoning", "text"):
                 text = parts.get(name)
                 text_bytes += len(text.encode()) if isinstance(text, str) else 0
-    return -(-text_bytes // _TEXT_BYTES_PER_TOKEN)
+    return -(-text_bytes // TEXT_BYTES_PER_TOKEN)
 
 
 def _decoded(raw: msgspec.Raw) -> Any:
