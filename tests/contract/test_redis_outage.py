@@ -13,8 +13,8 @@ from metering.quota import BudgetQuota, Demand, RateQuota
 pytestmark = pytest.mark.anyio
 
 LEASE_NS = 30 * NS_PER_S
-BOUND_S = 2.0
-"""Far above the deadline of 50 ms, far below any timeout of a client or a system."""
+BOUND_S = 4.0
+"""Far above the deadline of 200 ms, below any timeout of a client or a system."""
 
 
 class Health:
@@ -45,7 +45,7 @@ async def opened():
     """Return a function that makes stores, which are closed at the end."""
     endings = []
 
-    def make(url, health=None, deadline_ms=50):
+    def make(url, health=None, deadline_ms=200):
         store = RedisLimitStore(url, deadline_ms=deadline_ms, on_health=health)
         endings.append(store.aclose)
         return store
@@ -127,7 +127,7 @@ async def refused_for(store, reason, calls=200):
 async def test_a_server_that_never_answers_costs_one_deadline(opened, stranger, health):
     """Two hundred calls one after another: the first waits, the others need not."""
     store = opened(await stranger.start(stranger.never), health)
-    await refused_for(store, "within 50 ms")
+    await refused_for(store, "within 200 ms")
     assert health.said == [False]
     assert not store.healthy
 
@@ -137,7 +137,7 @@ async def test_a_server_that_does_not_even_greet_costs_one_deadline(
 ):
     """It accepts the connection and no more."""
     store = opened(await stranger.start(stranger.never, greets=False), health)
-    await refused_for(store, "within 50 ms")
+    await refused_for(store, "within 200 ms")
     assert health.said == [False]
 
 
@@ -227,7 +227,7 @@ async def test_an_answer_that_comes_too_late_holds_nothing(opened, line, health)
     rate = Demand(demand.key.replace("slots", "rpm"), RateQuota(10, 3600 * NS_PER_S))
     await store.connect()
     line.block()
-    with pytest.raises(StorageError, match="within 50 ms"):
+    with pytest.raises(StorageError, match="within 200 ms"):
         await store.acquire((demand, rate), hold_id="late", lease_ns=LEASE_NS, now_ns=0)
     line.mend()
     await health.until(healthy=True)
@@ -239,7 +239,7 @@ async def test_a_call_repeated_after_a_timeout_is_charged_once(opened, line, hea
     """Under the same hold, whatever became of the first."""
     store, demand, hold_id = opened(line.url, health), slots(3), uuid4().hex
     await store.connect()
-    line.delay_s = 0.2
+    line.delay_s = 0.6
     with pytest.raises(StorageError):
         await take(store, demand, hold_id)
     line.mend()
@@ -270,8 +270,8 @@ async def test_a_slow_server_is_away_until_it_is_fast(opened, line, health):
     """Answers after the deadline do not count, and the probes wait for better ones."""
     store = opened(line.url, health)
     await store.connect()
-    line.delay_s = 0.1
-    await refused_for(store, "within 50 ms", calls=20)
+    line.delay_s = 0.4
+    await refused_for(store, "within 200 ms", calls=20)
     line.mend()
     await health.until(healthy=True)
     assert (await take(store, slots(1))).status == "admitted"
@@ -302,7 +302,7 @@ async def test_a_busy_loop_is_not_an_outage(opened, redis_url, health, turns):
     for _ in range(turns):  # after one it is not sent yet, after two it is
         await asyncio.sleep(0)
     loop = asyncio.get_running_loop()
-    until_s = loop.time() + 0.15
+    until_s = loop.time() + 0.5
     while loop.time() < until_s:
         pass
     assert (await asked).status == "admitted"
