@@ -157,7 +157,8 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         created_ns: When it was created.
         payment_method: Whether a valid payment method is on file.
         lifetime_paid_p: Settled payments ever made; promotional credit counts 0.
-        pin: A tier level set by agreement; it wins over qualification.
+        pin: A tier level set by agreement; it wins over qualification, as long as the
+            plan has that level.
         overrides: What else was agreed.
         suspended: Whether every call is refused.
         version: Grows with each change, so that an old snapshot can be told.
@@ -273,16 +274,21 @@ class TierBook:
     def tier_of(self, account: Account) -> Tier:
         """Return the tier of *account*: its pin, or the highest it qualifies for.
 
-        Raises:
-            ConfigurationError: It is pinned to a level that this book lacks.
+        A pin to a level that has left the plan counts as none.
         """
-        if account.pin is not None:
-            return self.by_level(account.pin)
         best = self.tiers[0]
         for tier in self.tiers:
+            if tier.level == account.pin:
+                return tier
             if _qualifies(account, tier):
                 best = tier
         return best
+
+    def lacks_pin_of(self, account: Account) -> bool:
+        """Whether *account* is pinned to a level that this book lacks."""
+        return account.pin is not None and all(
+            tier.level != account.pin for tier in self.tiers
+        )
 
     def by_level(self, level: int) -> Tier:
         """Return the tier of that level.

@@ -276,15 +276,11 @@ def revised(before: Account, after: Account, tiers: TierBook) -> Account:
 
     Turning to or from credit alone starts a new credit epoch: the gate's counter of
     the old one did not see what was spent in between, and is seeded anew.
-
-    Raises:
-        ConfigurationError: *after* is pinned to a tier that the book lacks.
     """
-    funding = tiers.tier_of(after).funding
-    try:
-        turned = tiers.tier_of(before).funding != funding
-    except ConfigurationError:
-        turned = True  # its pin has left the book; a new pin must be able to mend that
+    # Whose pin has left the plan may have turned with it, unseen.
+    turned = tiers.lacks_pin_of(before) or (
+        tiers.tier_of(before).funding != tiers.tier_of(after).funding
+    )
     return msgspec.structs.replace(
         after,
         version=before.version + 1,

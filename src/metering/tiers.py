@@ -364,6 +364,7 @@ class TierResolver:
                 return None
             if self._snapshots is not None:
                 await self._snapshots.put(snapshot, record, ttl_ns=self._ttl_ns)
+        self._tell_of_pin(record.account)
         return resolved(
             record.account,
             record.credit,
@@ -380,9 +381,21 @@ class TierResolver:
         except AccountNotFoundError:
             return None
         credit = self._ledger.credit(account_id, now_ns=now_ns)
+        self._tell_of_pin(account)
         return resolved(
             account, credit, self._tiers, good_until_ns=now_ns + self._ttl_ns
         )
+
+    def _tell_of_pin(self, account: Account) -> None:
+        if self._tiers.lacks_pin_of(account):
+            served = self._tiers.tier_of(account).name
+            _log.error(
+                "pinned_tier_missing",
+                account=account.id,
+                pin=account.pin,
+                served=served,
+                fix="Pin the account to a tier of the plan, or to None.",
+            )
 
 
 def _put(memory: dict[str, _Entry], name: str, entry: _Entry, size_max: int) -> None:

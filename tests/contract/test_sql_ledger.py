@@ -18,9 +18,16 @@ from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.sql import SqlLedger, migrate, schema
 from metering.backends.sql.version import SCHEMA_VERSION
 from metering.errors import ConfigurationError, StorageError
-from metering.money import AMOUNT_MAX_P
+from metering.money import AMOUNT_MAX_P, PICO
 from metering.stores import AccountChange
-from metering.testing.contracts.samples import PLAN, key_of, open_account, promo, used
+from metering.testing.contracts.samples import (
+    PLAN,
+    key_of,
+    open_account,
+    paid,
+    promo,
+    used,
+)
 
 
 @pytest.fixture
@@ -339,22 +346,35 @@ def test_the_latest_events_come_from_an_index(ledger, path, period):
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.mark.parametrize("backend", ["memory", "sql"])
-def test_a_pin_whose_tier_has_gone_can_be_lifted(path, backend):
-    """Otherwise no change of the account, not even that one, would be possible."""
-    accounts = {"id": "acme", "created_ns": 1, "pin": 7}
+@pytest.fixture(params=["memory", "sql"])
+def with_pin_gone(request, path):
+    """A ledger with an account pinned to a level that its plan has no more."""
+    account = Account(id="acme", created_ns=1, pin=7)
     seven = Tier(level=7, name="gone", lifetime_paid_min_p=None, output_tokens_max=1)
     with_seven = TierBook((*PLAN.tiers, seven))
-    if backend == "memory":
+    if request.param == "memory":
         ledger = MemoryLedger(with_seven)
-        ledger.create(Account(**accounts), None)
+        ledger.create(account, None)
         ledger._tiers = PLAN
     else:
         with closing(SqlLedger(str(path), tiers=with_seven)) as earlier:
-            earlier.create(Account(**accounts), None)
+            earlier.create(account, None)
         ledger = SqlLedger(str(path), tiers=PLAN)
-
     with closing(ledger):
-        lifted = ledger.change("acme", AccountChange(pin=None))
+        yield ledger
 
-        assert (lifted.pin, lifted.version) == (None, 2)
+
+def test_a_pin_whose_tier_has_gone_can_be_lifted(with_pin_gone):
+    """Otherwise no change of the account, not even that one, would be possible."""
+    lifted = with_pin_gone.change("acme", AccountChange(pin=None))
+
+    assert (lifted.pin, lifted.version) == (None, 2)
+
+
+def test_a_pin_whose_tier_has_gone_refuses_no_payment(with_pin_gone):
+    """Money that came in is recorded, and other changes are made."""
+    paid_for = with_pin_gone.record_payment(paid(50 * PICO, "invoice")).account
+    suspended = with_pin_gone.change("acme", AccountChange(suspended=True))
+
+    assert (50 * PICO, True) == (paid_for.lifetime_paid_p, suspended.suspended)
+    assert 2 == PLAN.tier_of(suspended).level

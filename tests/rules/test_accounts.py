@@ -116,9 +116,18 @@ def test_a_threshold_counts_from_exactly_its_amount(paid_p: int, level: int) -> 
     assert level == BOOK.tier_of(account(paid_p)).level
 
 
-def test_a_pin_to_no_tier_is_refused_and_the_tiers_are_named() -> None:
-    with pytest.raises(ConfigurationError, match=r"no tier 4.*0, 1, 2, 3, 5"):
-        BOOK.tier_of(account(pin=4))
+def test_a_pin_to_no_tier_counts_as_none() -> None:
+    """A plan that drops a level does not cut off who was pinned to it."""
+    pinned = account(pin=4)
+
+    assert BOOK.tier_of(account()) == BOOK.tier_of(pinned)
+    assert (True, False) == (BOOK.lacks_pin_of(pinned), BOOK.lacks_pin_of(account()))
+
+
+def test_a_level_that_is_not_there_is_refused_and_the_tiers_are_named() -> None:
+    """Whoever pins an account to it is told what there is."""
+    with pytest.raises(ConfigurationError, match="no tier 4; the levels are"):
+        BOOK.by_level(4)
 
 
 def test_the_next_tier_is_the_next_that_can_be_reached_by_paying() -> None:

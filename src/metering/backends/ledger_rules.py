@@ -61,13 +61,14 @@ def known_credit(grant: CreditGrant) -> LedgerError:
 
 
 def checked_account(account: Account, tiers: TierBook) -> Account:
-    """Return the account if it can be kept.
+    """Return the account if it can be created.
 
     Raises:
         ConfigurationError: It is pinned to a tier that does not exist, an amount is
             out of range, or its overrides cannot be kept to.
     """
-    tiers.tier_of(account)
+    if account.pin is not None:
+        tiers.by_level(account.pin)
     checked(account.lifetime_paid_p)
     account.overrides.checked()
     return account
@@ -76,15 +77,21 @@ def checked_account(account: Account, tiers: TierBook) -> Account:
 def changed(account: Account, change: AccountChange, tiers: TierBook) -> Account:
     """Return the account's next version.
 
+    A pin whose tier has left the plan does not stand in the way of other changes.
+
     Raises:
-        ConfigurationError: See `checked_account`.
+        ConfigurationError: The new pin is to a tier that does not exist, or the new
+            overrides cannot be kept to.
     """
     members = {
         name: value
         for name in AccountChange.__struct_fields__
         if (value := getattr(change, name)) is not msgspec.UNSET
     }
-    after = checked_account(replace(account, **members), tiers)
+    after = replace(account, **members)
+    if after.pin is not None and after.pin != account.pin:
+        tiers.by_level(after.pin)
+    after.overrides.checked()
     return revised(account, after, tiers)
 
 
@@ -99,7 +106,7 @@ def settled(
     """
     checked(payment.checked().amount_p)
     effect = settle_payment(account, period, payment, tiers)
-    checked_account(effect.account, tiers)
+    checked(effect.account.lifetime_paid_p)
     return effect
 
 
