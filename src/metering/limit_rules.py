@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import Literal
 
+from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError
-from metering.quota import BudgetQuota, Demand, Quota, RateQuota, Unit
+from metering.quota import BudgetQuota, Demand, Quota, RateQuota, Unit, Window
 from metering.usage import Usage
 
 __all__ = ["OWN_SUBJECTS", "LimitRule", "LimitUnit", "demands_of", "units_used"]
@@ -33,9 +34,11 @@ class LimitRule:
         tiers: Levels of the tiers it is for; None for all.
         models: Models it is for, as requests name them; None for all.
         shadow: Whether it is only tried out: judged and told, never enforced.
+        window: How requests are counted instead of by a rate that refills.
 
     Raises:
-        ConfigurationError: It counts running calls by a rate, or else by a budget.
+        ConfigurationError: It counts running calls by a rate, or else by a budget; or
+            it has a window, which cannot count that.
     """
 
     name: str
@@ -45,6 +48,7 @@ class LimitRule:
     tiers: frozenset[int] | None = None
     models: frozenset[str] | None = None
     shadow: bool = False
+    window: Window | None = None
 
     def __post_init__(self) -> None:
         wanted = BudgetQuota if self.unit == "running" else RateQuota
@@ -53,6 +57,9 @@ class LimitRule:
                 f"Limit {self.name!r} counts {self.unit}, so it takes"
                 f" {'a number at once' if self.unit == 'running' else 'rates'}."
             )
+        if self.window is not None:
+            for quota in self.quotas:
+                _check_window(self.name, self.unit, quota)
 
     def covers(self, tier: int | None, model: str) -> bool:
         """Whether it is for calls of that tier to that model."""
@@ -90,6 +97,7 @@ def demands_of(
             name=_name(rule, quota, at),
             unit=rule.unit,
             shadow=rule.shadow,
+            window=rule.window,
         )
 
 
@@ -99,6 +107,19 @@ def units_used(unit: Unit, usage: Usage) -> int:
         return 0
     used = usage.output_total if unit != "input_tokens" else 0
     return used + (usage.input_total if unit != "output_tokens" else 0)
+
+
+def _check_window(name: str, unit: LimitUnit, quota: Quota) -> None:
+    if unit != "requests" or not isinstance(quota, RateQuota):
+        raise ConfigurationError(
+            f"Limit {name!r} has a window, and windows count requests alone: what they"
+            f" counted cannot be corrected or given back. {unit!r} needs no window."
+        )
+    if quota.burst != quota.amount or quota.per_ns % NS_PER_S:
+        raise ConfigurationError(
+            f"Limit {name!r} has a window, which lasts whole seconds and has no burst"
+            " of its own."
+        )
 
 
 def _cost(unit: LimitUnit, quota: Quota, input_tokens: int, output_tokens: int) -> int:

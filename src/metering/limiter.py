@@ -1,6 +1,6 @@
 """Admission: all demands of a call in one store operation, seeded where need be."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import anyio
 import msgspec
@@ -12,8 +12,8 @@ from metering.errors import StorageError
 from metering.ids import uuid7
 from metering.keeper import Keeper
 from metering.local_share import LocalShare
-from metering.quota import Demand, RateQuota
-from metering.stores import LimitStore, Outcome
+from metering.quota import UNKNOWN, Demand, RateQuota, Verdict, binding
+from metering.stores import LimitStore, Outcome, WindowStore
 
 __all__ = ["Limiter", "SpentOf"]
 
@@ -34,6 +34,7 @@ class Limiter:
         lease_ns: How long a hold outlives a process that died, in a store that does.
         spent_of: Where the seed of a ledgered budget comes from; None without any.
         share: What this node grants by itself while the store is away; None: nothing.
+        windows: Where demands that have a window are counted; None without any.
 
     Attributes:
         store: The store.
@@ -48,6 +49,7 @@ class Limiter:
         lease_ns: int = 30 * NS_PER_S,
         spent_of: SpentOf | None = None,
         share: LocalShare | None = None,
+        windows: WindowStore | None = None,
     ) -> None:
         self.store = store
         self.seeding = anyio.Lock()
@@ -62,6 +64,8 @@ class Limiter:
             self._keeper = Keeper(store, clock=clock, lease_ns=lease_ns)
         self._alone: set[str] = set()
         self._away = False
+        self._windows = windows
+        self._windows_away = False
 
     async def admit(
         self,
@@ -76,27 +80,22 @@ class Limiter:
             StorageError: The store, or the ledger that seeds it, did not answer, and
                 these demands are not for this node to grant by itself.
         """
-        keeper = self._keeper
-        if keeper is None:
-            return await self._admit(demands, hold_id, account)
-        try:
-            outcome = await self._admit(demands, hold_id, account)
-        except StorageError as error:
-            self._note_away(error)
-            if self._share is None or not self._share.grants(demands):
-                raise
-            return await self._admit_alone(self._share, keeper, demands, hold_id)
-        if self._away:
-            self._away = False
-            _log.info("limits_back", owed=keeper.owed)
-        if hold_id and outcome.status == "admitted":
-            keeper.opened(hold_id, demands)
-        return outcome
+        windows = self._windows
+        if windows is None or not any(demand.window for demand in demands):
+            return await self._admit_kept(demands, hold_id, account)
+        return await self._admit_counted(windows, demands, hold_id, account)
 
     async def settle(
         self, hold_id: str, demands: Sequence[Demand], costs: Sequence[int]
     ) -> None:
         """Replace a hold by what was used, once; soon, where the store is elsewhere."""
+        if self._windows is not None:
+            costs = [
+                cost for d, cost in zip(demands, costs, strict=True) if not d.window
+            ]
+            demands = [demand for demand in demands if not demand.window]
+            if not demands:
+                return
         keeper, share = self._keeper, self._share
         if keeper is None:
             now_ns = self._clock()
@@ -119,6 +118,30 @@ class Limiter:
         """Bring to the store what it is owed, as far as the time allows."""
         if self._keeper is not None:
             await self._keeper.close(timeout_s)
+
+    async def _admit_kept(
+        self,
+        demands: Sequence[Demand],
+        hold_id: str,
+        account: tuple[str, int] | None,
+    ) -> Outcome:
+        """Decide over demands that the limit store keeps, or this node alone."""
+        keeper = self._keeper
+        if keeper is None:
+            return await self._admit(demands, hold_id, account)
+        try:
+            outcome = await self._admit(demands, hold_id, account)
+        except StorageError as error:
+            self._note_away(error)
+            if self._share is None or not self._share.grants(demands):
+                raise
+            return await self._admit_alone(self._share, keeper, demands, hold_id)
+        if self._away:
+            self._away = False
+            _log.info("limits_back", owed=keeper.owed)
+        if hold_id and outcome.status == "admitted":
+            keeper.opened(hold_id, demands)
+        return outcome
 
     async def _admit(
         self,
@@ -155,6 +178,60 @@ class Limiter:
             return 0
         return await to_thread.run_sync(self._spent_of, key, now_ns)
 
+    # Windows
+
+    async def _admit_counted(
+        self,
+        windows: WindowStore,
+        demands: Sequence[Demand],
+        hold_id: str,
+        account: tuple[str, int] | None,
+    ) -> Outcome:
+        """Ask the windows last: what the others took can be given back."""
+        kept = [demand for demand in demands if not demand.window]
+        own_id = hold_id or uuid7(self._clock())
+        outcome = Outcome("admitted")
+        if kept:
+            outcome = await self._admit_kept(kept, own_id, account)
+        if outcome.status not in {"admitted", "refused"}:
+            return outcome
+        taken = _as_granted(kept, outcome)
+        costs = [0] * len(taken)
+        worst = -1
+        try:
+            counted = [demand for demand in demands if demand.window]
+            verdicts = _in_order(
+                demands,
+                outcome.verdicts,
+                await self._count(windows, counted, take=outcome.status == "admitted"),
+            )
+            worst = binding(demands, verdicts)
+            if worst < 0:
+                costs = [demand.cost for demand in taken]
+                taken = [] if hold_id else taken
+        finally:
+            if taken:  # in vain, or for a call that has nothing to be settled later
+                with anyio.CancelScope(shield=True):
+                    await self.settle(own_id, taken, costs)
+        return Outcome("admitted" if worst < 0 else "refused", verdicts, worst)
+
+    async def _count(
+        self, windows: WindowStore, demands: Sequence[Demand], *, take: bool
+    ) -> tuple[Verdict, ...]:
+        try:
+            verdicts = await (windows.take if take else windows.peek)(demands)
+        except StorageError as error:
+            if not self._windows_away:
+                self._windows_away = True
+                _log.error("windows_away", error=str(error))
+            if take and (self._share is None or not self._share.grants(demands)):
+                raise
+            return tuple(Verdict(demand.cost, UNKNOWN) for demand in demands)
+        if self._windows_away:
+            self._windows_away = False
+            _log.info("windows_back")
+        return verdicts
+
     # While the store is away
 
     def _note_away(self, error: StorageError) -> None:
@@ -187,6 +264,24 @@ class Limiter:
                 costs = [demand.cost for demand in demands]
                 keeper.ended(own_id, _not_yet_taken(demands), costs)
         return outcome
+
+
+def _as_granted(demands: Sequence[Demand], outcome: Outcome) -> list[Demand]:
+    """Return the demands as they were granted; none if they were refused."""
+    if outcome.status != "admitted":
+        return []
+    return [
+        msgspec.structs.replace(demand, cost=verdict.granted)
+        for demand, verdict in zip(demands, outcome.verdicts, strict=True)
+    ]
+
+
+def _in_order(
+    demands: Sequence[Demand], kept: Iterable[Verdict], counted: Iterable[Verdict]
+) -> tuple[Verdict, ...]:
+    """Return one verdict for each demand, from those of both kinds."""
+    kept, counted = iter(kept), iter(counted)
+    return tuple(next(counted if demand.window else kept) for demand in demands)
 
 
 def _not_yet_taken(demands: Sequence[Demand]) -> list[Demand]:

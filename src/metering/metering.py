@@ -14,7 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.parts import Identify, Parts, Subject
 from metering.asgi.stack import Stack
-from metering.backends.limit_stores import limit_store
+from metering.backends.limit_stores import limit_store, window_store
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
 from metering.billing import Biller
@@ -108,6 +108,7 @@ class Metering:
             self._ledger,
             plan.tiers,
             clock=clock,
+        self._windows = window_store(plan.windows_store, plan.limits)
             ttl_ns=plan.resolve_ttl_ns,
             pepper=plan.key_pepper,
             snapshots=snapshots,
@@ -129,6 +130,7 @@ class Metering:
         change = Change(resolver, store)
         self.accounts = Accounts(
             self._ledger,
+            windows=self._windows,
             change,
             clock=clock,
             prices=plan.prices,
@@ -217,10 +219,14 @@ class Metering:
 
     def _open(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock_home(self.data, alone=not self.limit_store.waits)
+        shared = self.limit_store.waits
+        shared = shared and (self._windows is None or self._windows.shared)
+        self._lock_fd = _lock_home(self.data, alone=not shared)
         try:
             publish = partial(self._ledger.publish, now_ns=self._clock())
             publish(self.plan.prices.versions())
+        if self._windows is not None:
+            await self._windows.aclose()
             adopted = adopt_orphans(self.data, self._post)
         except BaseException:
             os.close(self._lock_fd)
@@ -298,7 +304,8 @@ def _lock_home(data: Path, *, alone: bool) -> int:
             f"Another Metering uses the data home {data}, and limits kept in memory"
             " cannot be shared: each would grant them anew. Have one process, give each"
             " its own METERING_DATA, or keep the limits where all find them:"
-            ' [storage] limits = "sqlite:///limits.db" or "redis://HOST".'
+            ' [storage] limits = "sqlite:///limits.db" or "redis://HOST", and windows,'
+            ' if limits have any, such as "redis://HOST".'
         ) from None
     return fd
 

@@ -16,6 +16,7 @@ from metering.errors import ConfigurationError
 
 __all__ = [
     "NEVER_NS",
+    "UNKNOWN",
     "BudgetQuota",
     "Demand",
     "Quota",
@@ -23,6 +24,7 @@ __all__ = [
     "Reason",
     "Unit",
     "Verdict",
+    "Window",
     "binding",
     "decide_budget",
     "decide_rate",
@@ -39,6 +41,13 @@ Unit = Literal[
     "requests", "tokens", "input_tokens", "output_tokens", "running", "pico_usd"
 ]
 """What a demand counts; `running` is calls at once."""
+
+Window = Literal["fixed", "moving", "sliding"]
+"""How requests are counted where a rate does not refill: in windows that begin with a
+request and end, in the period just past, or in the last two periods, weighted."""
+
+UNKNOWN = -1
+"""A `remaining` that says: nobody could be asked, so the quota is not enforced now."""
 
 NEVER_NS = -1
 """A `retry_after_ns` that says: waiting does not help."""
@@ -139,6 +148,8 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
         unit: What it counts.
         shadow: Whether the quota is only tried out: its verdict is told, it takes what
             it would grant, and it never refuses the call.
+        window: How a window store counts it; None: a limit store decides, by the rules
+            below.
     """
 
     key: str
@@ -148,6 +159,7 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
     name: str = ""
     unit: Unit = "requests"
     shadow: bool = False
+    window: Window | None = None
 
     def checked(self) -> "Demand":
         """Return the demand if its costs make sense.
@@ -169,7 +181,7 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         granted: Units granted; 0 when refused.
-        remaining: Whole units left after this decision.
+        remaining: Whole units left after this decision, or `UNKNOWN`.
         retry_after_ns: How long to wait until the same demand fits, if nobody else
             asks; 0 when granted, `NEVER_NS` when waiting does not help.
         reset_after_ns: How long until a rate quota is whole again; 0 for budgets.

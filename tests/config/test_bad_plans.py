@@ -278,6 +278,26 @@ BAD = {
         'models = ["large"]',
         ('limits[1].models[0] = "large"', "write 'big'"),
     ),
+    "window of no kind": Bad(
+        "at_once = 8",
+        'rate = "10/minute"\nwindow = "calendar"',
+        ('limits[1].window = "calendar"', '"fixed", "moving" or "sliding"'),
+    ),
+    "window of tokens": Bad(
+        'unit = "tokens"',
+        'unit = "tokens"\nwindow = "fixed"',
+        ('limits[0].unit = "tokens"', "counts requests", "cannot be corrected"),
+    ),
+    "window of calls at once": Bad(
+        "at_once = 8",
+        'at_once = 8\nwindow = "moving"',
+        ("limits[1].at_once = 8", "gives nothing back"),
+    ),
+    "window with a burst": Bad(
+        "at_once = 8",
+        'rate = { rate = "10/minute", burst = 3 }\nwindow = "sliding"',
+        ("limits[1].rate.burst = 3", "has no burst"),
+    ),
     "instant without offset": Bad(
         "from = 2026-03-01T00:00:00Z",
         "from = 2026-03-01T00:00:00",

@@ -118,3 +118,23 @@ def test_what_was_used_is_counted_by_unit():
 def test_a_unit_that_its_quota_cannot_count_is_refused(unit, quotas, wanted):
     with pytest.raises(ConfigurationError, match=wanted):
         rule(unit=unit, quotas=quotas)
+
+
+def test_a_window_is_told_to_each_demand():
+    window = rule(quotas=(MINUTE, DAY), window="moving")
+
+    assert ["moving", "moving"] == [demand.window for demand in demands(window)]
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"unit": "tokens"}, "windows count requests alone"),
+        ({"unit": "running", "quotas": (BudgetQuota(8),)}, "windows count requests"),
+        ({"quotas": (RateQuota(9, 60 * NS_PER_S, 3),)}, "no burst of its own"),
+        ({"quotas": (MINUTE, RateQuota(9, NS_PER_S // 2))}, "whole seconds"),
+    ],
+)
+def test_a_window_counts_requests_in_whole_seconds_without_a_burst(fields, says):
+    with pytest.raises(ConfigurationError, match=says):
+        rule(window="fixed", **fields)

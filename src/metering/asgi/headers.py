@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 from metering.clock import NS_PER_S
-from metering.quota import Demand, Quota, RateQuota, Unit, Verdict
+from metering.quota import UNKNOWN, Demand, Quota, RateQuota, Unit, Verdict
 
 __all__ = ["find_header", "go_duration", "limit_headers"]
 
@@ -38,7 +38,7 @@ def limit_headers(
     """Return what tells a client of its limits: OpenAI's names and the IETF's.
 
     OpenAI's has one limit on requests and one on tokens, so each tells of the tightest.
-    Quotas of money are not for headers, nor are those in shadow.
+    Quotas of money are not for headers, nor are those in shadow or not enforced now.
 
     Source: draft-ietf-httpapi-ratelimit-headers-10, structured fields (RFC 9651).
     """
@@ -50,6 +50,8 @@ def limit_headers(
         if demand.shadow or demand.unit == "pico_usd":
             continue
         left, reset_ns = verdict.remaining, verdict.reset_after_ns
+        if left == UNKNOWN:
+            continue
         policy, state = _ietf(demand.name, demand.quota, demand.unit)
         policies.append(policy)
         states.append(state % (left, -(-reset_ns // NS_PER_S)))

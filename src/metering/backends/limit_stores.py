@@ -1,12 +1,14 @@
-"""The store of limits that a URL names. A backend is imported only where it is used."""
+"""The stores that URLs name. A backend is imported only where it is used."""
 
+from collections.abc import Iterable
 from importlib import import_module
 from typing import Any, Protocol
 
 from metering.errors import ConfigurationError
-from metering.stores import AccountVersions, LimitStore
+from metering.limit_rules import LimitRule
+from metering.stores import AccountVersions, LimitStore, WindowStore
 
-__all__ = ["SharedLimits", "limit_store"]
+__all__ = ["SharedLimits", "limit_store", "window_store"]
 
 _REDIS = ("metering.backends.redis", "RedisLimitStore")
 _HOMES = {
@@ -54,4 +56,22 @@ def limit_store(url: str) -> SharedLimits:
             f" ({error.name}): pip install 'asgi-metering[{extra}]'."
         ) from error
     made: SharedLimits = store() if scheme == "memory" else store(url)
+    return made
+
+
+def window_store(url: str | None, rules: Iterable[LimitRule]) -> WindowStore | None:
+    """Return the store of windows that *url* names, or None if nobody has any.
+
+    Args:
+        url: `memory://`, or any storage URL of `limits`; None: the process's memory.
+        rules: The limits, with a window or without.
+
+    Raises:
+        ConfigurationError: The URL cannot be used, or not for one of the windows.
+    """
+    windowed = [rule for rule in rules if rule.window is not None]
+    if url is None and not windowed:
+        return None
+    store: Any = import_module("metering.backends.windows").LimitsWindowStore
+    made: WindowStore = store(url or "memory://", windowed)
     return made

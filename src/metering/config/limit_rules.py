@@ -74,6 +74,8 @@ def _quotas(table: LimitTable, path: str, document: Document) -> tuple[Quota, ..
 def _rule(table: LimitTable, path: str, document: Document) -> LimitRule:
     if table.at_once is not None and table.unit != "requests":
         raise document.fault(f"{path}.unit", "at_once counts requests.")
+    if table.window is not None:
+        _check_window(table, path, document)
     return LimitRule(
         name=table.name,
         quotas=_quotas(table, path, document),
@@ -82,4 +84,23 @@ def _rule(table: LimitTable, path: str, document: Document) -> LimitRule:
         tiers=frozenset(table.tiers) or None,
         models=frozenset(table.models) or None,
         shadow=table.shadow,
+        window=table.window,
     )
+
+
+def _check_window(table: LimitTable, path: str, document: Document) -> None:
+    if table.unit != "requests":
+        raise document.fault(
+            f"{path}.unit",
+            "A window counts requests: what it counted cannot be corrected, and how"
+            " many tokens a call takes is known when it has ended.",
+        )
+    if table.at_once is not None:
+        raise document.fault(
+            f"{path}.at_once",
+            "A window counts requests per time, and gives nothing back when one ends.",
+        )
+    if isinstance(table.rate, RateTable):
+        raise document.fault(
+            f"{path}.rate.burst", "A window has no burst: write the rate alone."
+        )

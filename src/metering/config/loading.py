@@ -60,6 +60,7 @@ def load_plan(text: str, *, source: str) -> Plan:
         data=file.storage.data,
         ledger=file.storage.ledger,
         limits_store=file.storage.limits,
+        windows_store=file.storage.windows,
         outage=OutageSettings(
             rates=file.outage.rates, money=file.outage.money, nodes=file.outage.nodes
         ),
@@ -133,9 +134,9 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
     Args:
         plan: The plan as written.
-        environ: `METERING_DATA`, `METERING_LEDGER`, `METERING_LIMITS` and
-            `METERING_KEY_PEPPER`, where set and not empty, replace `data`, `ledger`,
-            `limits_store` and `key_pepper`.
+        environ: `METERING_DATA`, `METERING_LEDGER`, `METERING_LIMITS`,
+            `METERING_WINDOWS` and `METERING_KEY_PEPPER`, where set and not empty,
+            replace `data`, `ledger`, `limits_store`, `windows_store` and `key_pepper`.
     """
     pepper = environ.get("METERING_KEY_PEPPER", "")
     return replace(
@@ -143,6 +144,7 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
         data=environ.get("METERING_DATA") or plan.data,
         ledger=environ.get("METERING_LEDGER") or plan.ledger,
         limits_store=environ.get("METERING_LIMITS") or plan.limits_store,
+        windows_store=environ.get("METERING_WINDOWS") or plan.windows_store,
         # A variable need not be text: its bytes are taken as they are.
         key_pepper=pepper.encode(errors="surrogateescape") or plan.key_pepper,
     )

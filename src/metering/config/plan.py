@@ -67,6 +67,7 @@ class Plan:
         data: Directory of the journal and of the default ledger; None: the default.
         ledger: SQLAlchemy URL of the ledger; None: SQLite in the data directory.
         limits_store: URL of the store of limits; None: the memory of the process.
+        windows_store: URL of the storage of windows; None: the memory of the process.
         outage: What a node does while a shared store of limits is away.
         key_pepper: Secret under which keys are hashed; empty for none.
         notes: What whoever runs this plan should know.
@@ -91,5 +92,6 @@ class Plan:
     # All may hold a secret, so neither is shown where a plan is printed.
     ledger: str | None = field(default=None, repr=False)
     limits_store: str | None = field(default=None, repr=False)
+    windows_store: str | None = field(default=None, repr=False)
     key_pepper: bytes = field(default=b"", repr=False)
     notes: tuple[str, ...] = ()

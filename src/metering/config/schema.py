@@ -10,6 +10,7 @@ from msgspec import Meta, Struct, field
 from metering.config.notation import Count, Dollars, Instant
 from metering.local_share import OnOutage
 from metering.pricing import PriceKind
+from metering.quota import Window
 
 __all__ = [
     "CallTable",
@@ -97,6 +98,7 @@ class StorageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     data: Text | None = None
     ledger: Text | None = None
     limits: Text | None = None
+    windows: Text | None = None
 
 
 class OutageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -178,6 +180,9 @@ class LimitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ] = ()
     models: tuple[Text, ...] = ()
     shadow: Flag = False
+    window: (
+        Annotated[Window, Meta(description='"fixed", "moving" or "sliding"')] | None
+    ) = None
 
 
 class PriceTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
