@@ -104,11 +104,11 @@ class Metering:
         ).post
         self._shipper = Shipper(self._journal, self._post, on_fault=_tell_shipping)
         store = limit_store(plan.limits_store or LIMITS_DEFAULT)
+        self._windows = window_store(plan.windows_store, plan.limits)
         resolver = TierResolver(
             self._ledger,
             plan.tiers,
             clock=clock,
-        self._windows = window_store(plan.windows_store, plan.limits)
             ttl_ns=plan.resolve_ttl_ns,
             pepper=plan.key_pepper,
             snapshots=snapshots,
@@ -126,11 +126,11 @@ class Metering:
                 rates=outage.rates,
                 money=outage.money,
             ),
+            windows=self._windows,
         )
         change = Change(resolver, store)
         self.accounts = Accounts(
             self._ledger,
-            windows=self._windows,
             change,
             clock=clock,
             prices=plan.prices,
@@ -216,6 +216,8 @@ class Metering:
             await self._limiter.close(SETTLE_S)
             await to_thread.run_sync(self._close)
         await self.limit_store.aclose()
+        if self._windows is not None:
+            await self._windows.aclose()
 
     def _open(self) -> None:
         self.data.mkdir(parents=True, exist_ok=True)
@@ -225,8 +227,6 @@ class Metering:
         try:
             publish = partial(self._ledger.publish, now_ns=self._clock())
             publish(self.plan.prices.versions())
-        if self._windows is not None:
-            await self._windows.aclose()
             adopted = adopt_orphans(self.data, self._post)
         except BaseException:
             os.close(self._lock_fd)
