@@ -27,6 +27,7 @@ __all__ = [
     "Tier",
     "TierBook",
     "TokenPrices",
+    "checked_account_id",
     "hash_key",
     "new_secret",
 ]
@@ -36,6 +37,8 @@ ModelClass = Literal["paid", "free"]
 
 KEY_PREFIX = "mk-"
 _SECRET_BYTES = 32
+_ID_CHARS_MAX = 200
+_STORE_CHARS = frozenset("{}: ")
 _TOKENS_MAX = 1_000_000_000
 
 
@@ -194,6 +197,26 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str
     created_ns: int
     revoked_ns: int | None = None
+
+
+def checked_account_id(account_id: object) -> str:
+    """Return *account_id* if an account may be called so.
+
+    Raises:
+        ConfigurationError: It is no string of 1 to 200 printable characters, or has
+            some that keys of stores are made of.
+    """
+    if (
+        isinstance(account_id, str)
+        and 0 < len(account_id) <= _ID_CHARS_MAX
+        and account_id.isprintable()
+        and not _STORE_CHARS & set(account_id)
+    ):
+        return account_id
+    raise ConfigurationError(
+        f"Account id {account_id!r} must be a string of 1 to {_ID_CHARS_MAX} printable"
+        " characters, without spaces, braces or colons."
+    )
 
 
 def new_secret() -> str:

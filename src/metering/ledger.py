@@ -1,5 +1,6 @@
 """Pure rules of the ledger: periods, credit, payments. Stores apply them atomically."""
 
+import re
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -13,6 +14,7 @@ from metering.errors import ConfigurationError
 from metering.money import format_usd
 
 __all__ = [
+    "SIGN_UP",
     "Charge",
     "CreditGrant",
     "CreditState",
@@ -22,6 +24,8 @@ __all__ = [
     "PaymentKind",
     "Period",
     "PeriodState",
+    "checked_credit_reference",
+    "checked_period_key",
     "credit_ceiling_p",
     "draw_credit",
     "period_at",
@@ -33,6 +37,11 @@ PaymentKind = Literal["invoice", "credit_purchase", "early_payment"]
 """`invoice`: a bill was paid. `credit_purchase`: credit was bought. `early_payment`:
 this period's spend was paid before its end, which makes room again."""
 
+SIGN_UP = "sign-up"
+"""Id of the credit that an account is created with."""
+
+_OF_PAYMENT = "payment:"
+_PERIOD = re.compile("[0-9]{4}-(?:0[1-9]|1[0-2])")
 _S_PER_DAY = 24 * 3600
 
 
@@ -60,6 +69,19 @@ def _period_of_day(day: int) -> Period:
         int(start.timestamp()) * NS_PER_S,
         int(following.timestamp()) * NS_PER_S,
     )
+
+
+def checked_period_key(key: object) -> str:
+    """Return *key* if it names a period.
+
+    Raises:
+        ConfigurationError: It is not written like "2026-01".
+    """
+    if not isinstance(key, str) or not _PERIOD.fullmatch(key):
+        raise ConfigurationError(
+            f'Period {key!r} is not a month. Write it like "2026-01".'
+        )
+    return key
 
 
 class PeriodState(msgspec.Struct, frozen=True, gc=False):
@@ -101,6 +123,25 @@ class CreditGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         if instant_ns < self.effective_ns:
             return False
         return self.expires_ns is None or instant_ns < self.expires_ns
+
+
+def checked_credit_reference(reference: object) -> str:
+    """Return *reference* if credit may be granted under it.
+
+    Raises:
+        ConfigurationError: It is empty, or that of credit which comes by itself.
+    """
+    if not isinstance(reference, str) or not reference:
+        raise ConfigurationError(
+            f"Credit with the reference {reference!r} could be given twice. Give it a"
+            " name of its own, such as a ticket's."
+        )
+    if reference == SIGN_UP or reference.startswith(_OF_PAYMENT):
+        raise ConfigurationError(
+            f"The reference {reference!r} is that of credit which comes by itself, at"
+            " sign-up or with a payment. Give this credit another."
+        )
+    return reference
 
 
 class Draw(msgspec.Struct, frozen=True, gc=False):
@@ -257,7 +298,7 @@ def settle_payment(
     grant = None
     if credit_p:
         grant = CreditGrant(
-            id=f"payment:{payment.reference}",
+            id=_OF_PAYMENT + payment.reference,
             account_id=account.id,
             kind="paid",
             amount_p=credit_p,

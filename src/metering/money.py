@@ -39,15 +39,22 @@ def parse_usd(amount: str | int | Decimal) -> int:
             f"{amount!r} is a {type(amount).__name__}, which cannot hold money exactly."
             ' Write the amount as a string, such as "0.6".'
         )
+    # A Decimal reads "1_0", and the digits of any script.
+    if isinstance(amount, str) and ("_" in amount or not amount.isascii()):
+        raise _unreadable(amount)
     try:
         dollars = Decimal(amount)
     except InvalidOperation:
-        raise ConfigurationError(
-            f'{amount!r} is not an amount of dollars. Write it like "0.6" or "50".'
-        ) from None
+        raise _unreadable(amount) from None
     if not dollars.is_finite():
         raise ConfigurationError(f"{amount!r} is not a finite amount of dollars.")
     return checked(_pico(dollars, amount))
+
+
+def _unreadable(amount: object) -> ConfigurationError:
+    return ConfigurationError(
+        f'{amount!r} is not an amount of dollars. Write it like "0.6" or "50".'
+    )
 
 
 def _pico(dollars: Decimal, shown: object) -> int:

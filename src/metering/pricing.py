@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from metering.clock import NS_PER_S, iso_utc
 from metering.errors import ConfigurationError
 from metering.usage import Usage
 
@@ -199,10 +200,12 @@ class PricedModel:
                     or earlier.valid_to_ns > later.valid_from_ns
                     else "leave a gap"
                 )
+                end_ns = earlier.valid_to_ns
+                ends = "never ends" if end_ns is None else f"ends at {iso_utc(end_ns)}"
                 raise ConfigurationError(
-                    f"Two prices of {self.name!r} {fault}: one ends at"
-                    f" {earlier.valid_to_ns} ns, the next starts at"
-                    f" {later.valid_from_ns} ns. Let one start where the other ends."
+                    f"Two prices of {self.name!r} {fault}: one {ends}, the next starts"
+                    f" at {iso_utc(later.valid_from_ns)}. Let one start where the other"
+                    " ends."
                 )
 
     def at(self, instant_ns: int) -> PriceVersion | None:
@@ -281,8 +284,16 @@ def refuse_changed_past(
                 continue
             new = model.at(edge)
             if new is None or new.id != old.id:
+                when = f"at {iso_utc(edge)}" if edge > 0 else "from the beginning"
                 raise ConfigurationError(
-                    f"The price of {old.model!r} at {edge} ns is already published and"
-                    " may not change: charges were made by it. Keep the old price,"
-                    " give it an end, and let the new one start there, from now on."
+                    f"The price of {old.model!r} {when} is already published and may"
+                    " not change: charges were made by it. Keep the old price in the"
+                    f" plan with until = {_soon(now_ns)} or later, and let the new one"
+                    " start there; or remove the ledger, if this is a trial."
                 )
+
+
+def _soon(now_ns: int) -> str:
+    """Return the next full hour: an instant that is easily written into a plan."""
+    hour_ns = 3600 * NS_PER_S
+    return iso_utc((now_ns // hour_ns + 1) * hour_ns)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Unpack
+from typing import TypeVar, Unpack
 
 import msgspec
 import structlog
@@ -13,6 +13,7 @@ from metering.accounts import (
     Agreement,
     ApiKey,
     Overrides,
+    checked_account_id,
     hash_key,
     new_secret,
 )
@@ -21,15 +22,18 @@ from metering.clock import Clock
 from metering.errors import ConfigurationError, StorageError
 from metering.ids import uuid7
 from metering.ledger import (
+    SIGN_UP,
     CreditGrant,
     CreditState,
     Payment,
     PaymentKind,
     PeriodState,
+    checked_credit_reference,
+    checked_period_key,
     period_at,
 )
 from metering.limiter import Limiter
-from metering.money import parse_usd
+from metering.money import format_usd, parse_usd
 from metering.pricing import PriceBook
 from metering.stores import (
     AccountChange,
@@ -43,6 +47,8 @@ from metering.tiers import TierResolver
 __all__ = ["Accounts", "Billing", "Change"]
 
 _log = structlog.get_logger("metering")
+
+_T = TypeVar("_T")
 
 
 class Change:
@@ -97,19 +103,15 @@ class Accounts:
         """Create an account with its sign-up credit; tried again, return it as it is.
 
         Raises:
-            ConfigurationError: The id is empty, longer than 200 characters, or has
-                characters that keys of stores are made of.
+            ConfigurationError: The id is no string of 1 to 200 printable characters, or
+                has some that keys of stores are made of.
         """
-        if not account_id or len(account_id) > 200 or set(account_id) & set("{}: \n"):  # noqa: PLR2004 - said in the error
-            raise ConfigurationError(
-                f"Account id {account_id!r} must have 1 to 200 characters, without"
-                " spaces, braces or colons."
-            )
+        checked_account_id(account_id)
         now_ns = self._clock()
         credit = None
         if self._sign_up_credit_p:
             credit = CreditGrant(
-                id="sign-up",
+                id=SIGN_UP,
                 account_id=account_id,
                 kind="promo",
                 amount_p=self._sign_up_credit_p,
@@ -143,6 +145,7 @@ class Accounts:
         )
         await to_thread.run_sync(self._ledger.add_key, key)
         await self._change.tell_key(key)
+        _log.info("key_issued", account=account_id, key=key.id)
         return secret
 
     async def revoke_key(self, secret_or_id: str) -> ApiKey:
@@ -160,6 +163,7 @@ class Accounts:
         key = await to_thread.run_sync(revoke)
         await self._change.tell_key(key)
         await self._change.tell(await self.get(key.account_id))
+        _log.info("key_revoked", account=key.account_id, key=key.id)
         return key
 
     async def set_payment_method(self, account_id: str, *, on_file: bool) -> Account:
@@ -284,6 +288,14 @@ class Billing:
                 await self._limiter.relieve(demand, paid.freed_p, reference=reference)
         account = paid.account
         await self._change.tell(account)
+        _log.info(
+            "payment_recorded",
+            account=account_id,
+            reference=reference,
+            kind=kind,
+            usd=format_usd(payment.amount_p),
+            new=paid.new,
+        )
         tiers = self._ledger.tiers
         was, now = tiers.tier_of(before), tiers.tier_of(account)
         if was != now:
@@ -300,40 +312,79 @@ class Billing:
     ) -> Account:
         """Give promotional credit, once a reference.
 
+        Args:
+            account_id: Who gets it.
+            usd: Dollars, as a decimal string; above 0.
+            reference: Your own name for it, unique within the account.
+            expires_ns: The first instant at which new calls may not draw on it.
+
         Raises:
             AccountNotFoundError: There is no such account.
-            LedgerError: The reference is known with another amount.
+            ConfigurationError: The amount, the reference or the end cannot be.
+            LedgerError: The reference is known with another amount or end.
         """
         grant = CreditGrant(
-            id=reference,
+            id=checked_credit_reference(reference),
             account_id=account_id,
             kind="promo",
             amount_p=parse_usd(usd),
             effective_ns=self._clock(),
             expires_ns=expires_ns,
         )
-        account, _ = await to_thread.run_sync(self._ledger.grant_credit, grant)
+        account, new = await to_thread.run_sync(self._ledger.grant_credit, grant)
         await self._change.tell(account)
+        _log.info(
+            "credit_granted",
+            account=account_id,
+            reference=reference,
+            usd=format_usd(grant.amount_p),
+            new=new,
+        )
         return account
 
     async def credit(self, account_id: str) -> CreditState:
-        """Return the account's credit as posted."""
+        """Return the account's credit as posted.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+        """
         read = partial(self._ledger.credit, account_id, now_ns=self._clock())
-        return await to_thread.run_sync(read)
+        return await self._read_of(account_id, read)
 
     async def period(self, account_id: str, period: str | None = None) -> PeriodState:
-        """Return what was spent in a period ("2026-01"); None means the present one."""
-        key = period or period_at(self._clock()).key
-        return await to_thread.run_sync(self._ledger.period, account_id, key)
+        """Return what was spent in a period ("2026-01"); None means the present one.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+            ConfigurationError: The period is not written like that.
+        """
+        read = partial(self._ledger.period, account_id, self._period_key(period))
+        return await self._read_of(account_id, read)
 
     async def usage(
         self, account_id: str, period: str | None = None
     ) -> list[UsageTotal]:
-        """Return what was used in a period, by model."""
-        key = period or period_at(self._clock()).key
-        return await to_thread.run_sync(self._ledger.totals, account_id, key)
+        """Return what was used in a period, by model; raises as `period` does."""
+        read = partial(self._ledger.totals, account_id, self._period_key(period))
+        return await self._read_of(account_id, read)
 
     async def charges(self, account_id: str, *, limit: int = 100) -> list[ChargedEvent]:
-        """Return the latest calls with their charges, newest first."""
+        """Return the latest calls with their charges, newest first.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+        """
         read = partial(self._ledger.events, account_id, limit=limit)
-        return await to_thread.run_sync(read)
+        return await self._read_of(account_id, read)
+
+    async def _read_of(self, account_id: str, read: Callable[[], _T]) -> _T:
+        def read_if_there() -> _T:
+            self._ledger.get(account_id)
+            return read()
+
+        return await to_thread.run_sync(read_if_there)
+
+    def _period_key(self, period: str | None) -> str:
+        if period is None:
+            return period_at(self._clock()).key
+        return checked_period_key(period)

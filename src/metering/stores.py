@@ -359,7 +359,7 @@ class LedgerWriter(Protocol):
 
         Raises:
             AccountNotFoundError: There is no such account.
-            LedgerError: The id is known with another amount.
+            LedgerError: The id is known with another amount, kind or end.
         """
         ...
 

@@ -129,3 +129,10 @@ def test_a_cell_is_never_filled_above_its_limit(amount_p: int) -> None:
     for amount in (amount_p, -amount_p):
         with pytest.raises(ConfigurationError, match=r"\$9,000,000"):
             checked(amount)
+
+
+@pytest.mark.parametrize("amount", ["1_000", "\u0661\u0662", "\uff15", "5\u00a0", "_"])
+def test_digits_that_only_python_reads_are_refused(amount: str) -> None:
+    """Nobody writes dollars so; they come from a mistake, or from another field."""
+    with pytest.raises(ConfigurationError, match="not an amount of dollars"):
+        parse_usd(amount)

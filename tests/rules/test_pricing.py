@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError
 from metering.money import parse_usd
 from metering.pricing import (
@@ -383,3 +384,31 @@ def test_a_price_that_was_never_in_force_may_still_change() -> None:
 
 def test_a_model_may_leave_the_book() -> None:
     refuse_changed_past([version(0, None)], PriceBook([]), NOW_NS)
+
+
+def test_a_changed_past_is_told_in_dates_with_the_way_out() -> None:
+    """Which price, since when, what to write instead, and what to do with a trial."""
+    old = PriceVersion(model="m", kind="token", rates=_rates(1))
+    new = PriceBook(
+        [
+            PricedModel(
+                name="m",
+                versions=(PriceVersion(model="m", kind="token", rates=_rates(2)),),
+            )
+        ]
+    )
+    now_ns = 1_768_435_201 * NS_PER_S  # 2026-01-15T00:00:01Z
+
+    with pytest.raises(ConfigurationError) as caught:
+        refuse_changed_past([old], new, now_ns)
+
+    assert (
+        "The price of 'm' from the beginning is already published and may not change:"
+        " charges were made by it. Keep the old price in the plan with until ="
+        " 2026-01-15T01:00:00Z or later, and let the new one start there; or remove"
+        " the ledger, if this is a trial."
+    ) == str(caught.value)
+
+
+def _rates(per_token_p: int) -> dict[Leaf, Rate]:
+    return {"input_tokens": Rate(per_token_p), "output_tokens": Rate(per_token_p)}

@@ -94,7 +94,10 @@ async def test_a_pin_and_overrides_make_tier_5(meter):
     assert 131_072 == account.overrides.output_tokens_max
 
 
-@pytest.mark.parametrize("name", ["", "a b", "a:b", "{a}", "x" * 201])
+@pytest.mark.parametrize(
+    "name",
+    ["", "a b", "a:b", "{a}", "x" * 201, "a\x00b", "a\tb", "\x7f", "\ud800", 7, None],
+)
 async def test_an_account_id_that_stores_cannot_hold_is_refused(meter, name):
     with pytest.raises(ConfigurationError, match="Account id"):
         await meter.accounts.create(name)
@@ -136,14 +139,81 @@ async def test_changes_are_logged_and_secrets_are_not(meter):
         await meter.accounts.revoke_key(key)
 
     events = [line["event"] for line in logs]
-    assert ["account_changed", "tier_changed"] == events
-    assert ("Tier 1", "Tier 3") == (logs[1]["before"], logs[1]["now"])
+    assert [
+        "key_issued",
+        "account_changed",
+        "payment_recorded",
+        "tier_changed",
+        "key_revoked",
+    ] == events
+    assert ("pi_1", "500", True) == tuple(
+        logs[2][name] for name in ("reference", "usd", "new")
+    )
+    assert ("Tier 1", "Tier 3") == (logs[3]["before"], logs[3]["now"])
+    assert logs[0]["key"] == logs[4]["key"]
     assert key not in repr(logs)
 
 
 def test_the_standard_library_logger_is_left_alone():
     """Importing metering configures no logging."""
     assert [] == logging.getLogger("metering").handlers
+
+
+class TestCredit:
+    """Credit is given once a reference, and each time a log tells."""
+
+    @pytest.mark.parametrize(
+        ("reference", "said"),
+        [
+            ("", "given twice"),
+            (None, "given twice"),
+            ("sign-up", "at sign-up or with a payment"),
+            ("payment:pi_1", "at sign-up or with a payment"),
+        ],
+    )
+    async def test_a_reference_is_its_own(self, meter, reference, said):
+        """Else credit would silently not be given, or be given twice."""
+        await meter.accounts.create("acme")
+
+        with pytest.raises(ConfigurationError, match=said):
+            await meter.billing.grant_credit("acme", usd="5", reference=reference)
+
+    @pytest.mark.parametrize("other", [{"usd": "6"}, {"expires_ns": 2 * 10**18}])
+    async def test_a_reference_that_is_known_is_told(self, meter, other):
+        """The same again gives nothing more; with other terms it is an error."""
+        await meter.accounts.create("acme")
+        with capture_logs() as logs:
+            for _ in range(2):
+                await meter.billing.grant_credit("acme", usd="5", reference="c-1")
+        with pytest.raises(LedgerError, match=r"'c-1'.*it cannot also be"):
+            await meter.billing.grant_credit(
+                "acme", **({"usd": "5", "reference": "c-1"} | other)
+            )
+
+        assert 10 * PICO == (await meter.billing.credit("acme")).ceiling_p
+        assert [
+            ("credit_granted", "c-1", "5", True),
+            ("credit_granted", "c-1", "5", False),
+        ] == [(log["event"], log["reference"], log["usd"], log["new"]) for log in logs]
+
+
+class TestLookingUp:
+    """What is asked of nobody, or for no month, is an error and not a zero."""
+
+    @pytest.mark.parametrize("what", ["credit", "period", "usage", "charges"])
+    async def test_an_account_that_is_not_there_is_said(self, meter, what):
+        """A misspelt id is not an account that used nothing."""
+        with pytest.raises(AccountNotFoundError, match="acmee"):
+            await getattr(meter.billing, what)("acmee")
+
+    @pytest.mark.parametrize("what", ["period", "usage"])
+    @pytest.mark.parametrize("period", ["bogus", "2026-1", "2026-13", "", 202601])
+    async def test_a_period_is_a_month(self, meter, what, period):
+        """None alone means the present one."""
+        await meter.accounts.create("acme")
+
+        with pytest.raises(ConfigurationError, match="not a month"):
+            await getattr(meter.billing, what)("acme", period)
 
 
 GLM = "zai-org/GLM-4.7"

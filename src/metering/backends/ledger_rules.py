@@ -7,6 +7,7 @@ import msgspec
 from msgspec.structs import replace
 
 from metering.accounts import Account, ApiKey, TierBook
+from metering.clock import iso_utc
 from metering.errors import AccountNotFoundError, ConfigurationError, LedgerError
 from metering.ledger import (
     CreditGrant,
@@ -143,25 +144,33 @@ def checked_grant(grant: CreditGrant, account_id: str) -> CreditGrant:
         )
     if grant.expires_ns is not None and grant.expires_ns <= grant.effective_ns:
         raise ConfigurationError(
-            f"Credit {grant.id!r} ends at {grant.expires_ns} ns, not after its start"
-            f" at {grant.effective_ns} ns. Let it end later."
+            f"Credit {grant.id!r} ends at {iso_utc(grant.expires_ns)}, not after its"
+            f" start at {iso_utc(grant.effective_ns)}. Let it end later."
         )
     checked(grant.amount_p)
     return grant
 
 
 def refuse_other_grant(known: CreditGrant, grant: CreditGrant) -> None:
-    """Refuse credit under a known id, unless it is the same amount again.
+    """Refuse credit under a known id, unless it is the same once more.
 
     Raises:
-        LedgerError: The amounts differ.
+        LedgerError: Amount, kind or end differ.
     """
-    if known.amount_p != grant.amount_p:
+    if _terms(known) != _terms(grant):
         raise LedgerError(
-            f"Credit {known.id!r} of {known.account_id!r} is"
-            f" ${format_usd(known.amount_p)}; it cannot also be"
-            f" ${format_usd(grant.amount_p)}. Give other credit its own id."
+            f"Credit {known.id!r} of {known.account_id!r} is {_in_words(known)}; it"
+            f" cannot also be {_in_words(grant)}. Give other credit its own id."
         )
+
+
+def _terms(grant: CreditGrant) -> tuple[str, int, int | None]:
+    return grant.kind, grant.amount_p, grant.expires_ns
+
+
+def _in_words(grant: CreditGrant) -> str:
+    end = "" if grant.expires_ns is None else f" until {iso_utc(grant.expires_ns)}"
+    return f"${format_usd(grant.amount_p)} ({grant.kind}){end}"
 
 
 def succeeding_prices(
