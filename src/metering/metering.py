@@ -220,7 +220,6 @@ class Metering:
             await self._windows.aclose()
 
     def _open(self) -> None:
-        self.data.mkdir(parents=True, exist_ok=True)
         shared = self.limit_store.waits
         shared = shared and (self._windows is None or self._windows.shared)
         self._lock_fd = _lock_home(self.data, alone=not shared)
@@ -293,8 +292,16 @@ def _known_subjects(
 
 
 def _lock_home(data: Path, *, alone: bool) -> int:
-    """Lock the data home: alone, or together with others that share their limits."""
-    fd = os.open(data / "process.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    """Make the data home and lock it: alone, or with others that share their limits."""
+    try:
+        data.mkdir(parents=True, exist_ok=True)
+        fd = os.open(data / "process.lock", os.O_CREAT | os.O_RDWR, 0o600)
+    except OSError as error:
+        raise ConfigurationError(
+            f"The data home {data} cannot be used: {error.strerror}. Name a folder on"
+            " a local disk that can be made and written, by METERING_DATA or"
+            " [storage] data."
+        ) from error
     try:
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         fcntl.flock(fd, kind | fcntl.LOCK_NB)

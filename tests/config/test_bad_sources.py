@@ -68,3 +68,12 @@ def test_an_environment_without_a_plan_names_the_variable(
 
     assert "METERING_CONFIG is not set" in str(caught.value)
     assert "preset:friendli" in str(caught.value)
+
+
+def test_a_byte_order_mark_is_passed_over(tmp_path: Path) -> None:
+    """Some editors write one before the first letter, unseen."""
+    path = tmp_path / "plan.toml"
+    text = '[plan]\nname = "x"\n[[tiers]]\nlevel = 0\nname = "t"\n'
+    path.write_text(text + 'output_tokens_max = "4K"\n', encoding="utf-8-sig")
+
+    assert "x" == plan_from_file(path).name

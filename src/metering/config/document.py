@@ -60,9 +60,12 @@ class Document:
     def from_toml(cls, text: str, source: str) -> "Document":
         """Return a TOML text; numbers with a point become Decimals, never floats.
 
+        A byte order mark, which some editors write, is passed over.
+
         Raises:
             ConfigurationError: It is not TOML; names the line and the column.
         """
+        text = text.removeprefix("\ufeff")
         try:
             return cls(tomllib.loads(text, parse_float=Decimal), source)
         except ValueError as error:

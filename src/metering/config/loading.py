@@ -13,6 +13,7 @@ from metering.config.plan import JournalSettings, OutageSettings, Plan
 from metering.config.price_book import price_book
 from metering.config.schema import PlanFile, RouteTable
 from metering.config.tier_book import tier_book
+from metering.dialects.known import DIALECTS
 from metering.errors import ConfigurationError
 
 __all__ = [
@@ -151,11 +152,18 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
 
 def _routes(tables: tuple[RouteTable, ...], document: Document) -> dict[str, str]:
+    known = [*(dialect.name for dialect in DIALECTS), "none"]
     routes: dict[str, str] = {}
     for at, route in enumerate(tables):
-        if route.path in routes:
+        # A call finds its route whether or not its path ends with a slash.
+        path = route.path.rstrip("/")
+        if path in routes:
             raise document.fault(
                 f"routes[{at}].path", "Another route has this path already."
             )
-        routes[route.path] = route.dialect
+        if route.dialect not in known:
+            raise document.fault(
+                f"routes[{at}].dialect", f"There are: {', '.join(known)}."
+            )
+        routes[path] = route.dialect
     return routes
