@@ -19,6 +19,7 @@ TIMED = "Qwen/Qwen3-32B"
 CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "a b c"}]}
 STREAM = {**CHAT, "stream": True}
 TOKEN_P = 100_000
+WORD = {"choices": [{"index": 0, "delta": {"content": "w"}}]}
 
 # "a b c" has 5 bytes: at 4 bytes a token, 2 tokens.
 INPUT_TOKENS = 2
@@ -31,7 +32,7 @@ def anyio_backend(request):
 
 
 async def test_a_client_that_leaves_pays_for_what_it_got(open_service, hand_written):
-    """Five events handed over, no usage told: estimated input and five tokens."""
+    """A role and four words, no usage told: estimated input and four tokens."""
     async with open_service() as service:
         key = await service.account("acme", tier=1)
         client = hand_written(key, STREAM, leaves_at=5)
@@ -39,11 +40,11 @@ async def test_a_client_that_leaves_pays_for_what_it_got(open_service, hand_writ
         (event,) = await service.events("acme")
 
         assert ("client_gone", "estimated") == (event.ending, event.usage_source)
-        assert (INPUT_TOKENS, 5) == (
+        assert (INPUT_TOKENS, 4) == (
             event.usage.input_tokens,
             event.usage.output_tokens,
         )
-        assert (INPUT_TOKENS + 5) * TOKEN_P == event.charge_p
+        assert (INPUT_TOKENS + 4) * TOKEN_P == event.charge_p
         assert event.charge_p == await service.in_use_p("acme")
         assert service.model.calls[0].disconnected
 
@@ -151,7 +152,7 @@ async def test_what_an_app_raises_reaches_the_server_unchanged(
         if messages:
             await _start(send, b"text/event-stream")
         for _ in range(messages - 1):
-            await _event(send, {"choices": [{"index": 0}]})
+            await _event(send, WORD)
         raise raised
 
     async with open_service() as service:
@@ -193,7 +194,7 @@ async def test_an_app_that_never_finishes(open_service, hand_written, streams):
 
     async def app(_scope, _receive, send):
         await _start(send, b"text/event-stream" if streams else b"application/json")
-        await _event(send, {"choices": [{"index": 0}]})
+        await _event(send, WORD)
 
     async with open_service() as service:
         key = await service.account("acme", tier=1)
@@ -224,7 +225,7 @@ async def test_an_error_status_costs_nothing(open_service, hand_written, status)
 
 
 async def test_an_error_in_a_stream_ends_it(open_service, hand_written):
-    """Three events, then an error object: three tokens, upstream_error, status 200."""
+    """A role, two words, an error object: two tokens, upstream_error, status 200."""
     async with open_service(FakeModel(error_at=3)) as service:
         key = await service.account("acme", tier=1)
         client = hand_written(key, STREAM)
@@ -232,7 +233,7 @@ async def test_an_error_in_a_stream_ends_it(open_service, hand_written):
         (event,) = await service.events("acme")
 
         assert ("upstream_error", 200) == (event.ending, event.status)
-        assert (INPUT_TOKENS + 3) * TOKEN_P == event.charge_p
+        assert (INPUT_TOKENS + 2) * TOKEN_P == event.charge_p
         assert b'"error"' in b"".join(client.bodies)
         assert event.charge_p == await service.in_use_p("acme")
 
@@ -254,7 +255,7 @@ async def test_a_deadline_cuts_a_stream_once(open_service, hand_written):
 
         assert scope.cancelled_caught
         assert "cancelled" == event.ending
-        assert (INPUT_TOKENS + 4) * TOKEN_P == event.charge_p
+        assert (INPUT_TOKENS + 3) * TOKEN_P == event.charge_p
         assert event.charge_p == await service.in_use_p("acme")
 
 

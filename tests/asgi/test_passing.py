@@ -343,7 +343,7 @@ async def test_an_app_may_send_to_nobody(open_service, hand_written, done):
         while (await receive())["type"] != "http.disconnect":
             pass
         await _start(send, b"text/event-stream")
-        for data in [{"choices": [{"index": 0}]}] * 3:
+        for data in [{"choices": [{"index": 0, "delta": {"content": "w"}}]}] * 3:
             text = b"data: " + json.dumps(data).encode() + b"\n\n"
             await send({"type": "http.response.body", "body": text, "more_body": True})
         end = b"data: [DONE]\n\n" if done else b""

@@ -36,7 +36,7 @@ CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "a b c"}]}
 KEY = "mk-acme"
 LIMIT_P = 50 * PICO
 TOKEN_P = 100_000
-ESTIMATED_TOKENS = 2 + 7  # of 5 bytes of text, and 7 events
+ESTIMATED_TOKENS = 2 + 5  # of 5 bytes of text, and 5 words
 TWO_A_MINUTE = RateQuota(2, 60 * NS_PER_S)
 
 ORDER = (

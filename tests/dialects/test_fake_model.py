@@ -182,7 +182,7 @@ async def test_without_usage_and_without_an_end_mark(ask) -> None:
     reading.feed((await ask(app, CHAT, ASKED)).body)
 
     assert reading.report().usage is None
-    assert reading.report().counted_tokens == 5
+    assert reading.report().counted_tokens == 3
     assert not reading.ended
     assert "usage" not in (await ask(app, CHAT, HELLO)).json
 

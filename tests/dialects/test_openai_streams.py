@@ -50,6 +50,12 @@ def written(
     return "".join(line + line_end for line in lines).encode()
 
 
+def counted(texts: list[str]) -> int:
+    """Return one token a text, or one for each four bytes where they are more."""
+    text_bytes = sum(len(text.encode()) for text in texts)
+    return max(sum(map(bool, texts)), -(-text_bytes // 4))
+
+
 def asked_and_unasked(texts: list[str]) -> tuple[list, list]:
     """Return the events of one stream with usage and without it."""
     asked = [said(text, usage=None) for text in texts]
@@ -82,7 +88,7 @@ def test_every_cut_reads_and_forwards_the_same(
     asked, unasked = asked_and_unasked(["hé", 'a "usage": b'])
     stream = written(asked, line_end, space)
     client_sees = written(unasked, line_end, space) if take_out else stream
-    told = Report(USED, counted_tokens=2)
+    told = Report(USED, counted_tokens=4)  # of 3 + 12 bytes
 
     cuts = [{at} for at in range(len(stream))] + [set(range(len(stream)))]
     for cut in cuts:
@@ -121,7 +127,8 @@ def test_whatever_the_model_writes_and_however_it_is_cut(
     reading = reader(take_out=take_out)
 
     assert fed(reading, pieces(stream, cuts)) == client_sees
-    assert reading.report() == Report(USED, counted_tokens=len(texts))
+    assert reading.report()._replace(counted_tokens=0) == Report(USED)
+    assert reading.report().counted_tokens == counted(texts)
     assert reading.ended
 
 
@@ -228,7 +235,7 @@ def test_an_event_is_forwarded_with_its_last_byte(line_end: str) -> None:
         ),
         pytest.param(
             [said("error"), said("usage"), {"object": "error", "message": "x"}],
-            Report(None, 2, failed=True),
+            Report(None, 3, failed=True),
             id="the words alone mean nothing",
         ),
         pytest.param(
@@ -340,7 +347,7 @@ def test_the_end_is_the_exact_event_even_without_its_blank_line() -> None:
 
 @pytest.mark.parametrize("take_out", [False, True], ids=["watch", "take out"])
 @pytest.mark.parametrize("chunk_bytes", [61, 4096, 200_000])
-def test_an_overlong_event_counts_once_and_passes(
+def test_an_overlong_event_counts_by_its_start_and_passes(
     chunk_bytes: int, *, take_out: bool
 ) -> None:
     """It is not read, but neither held nor lost, and what follows is read again."""
@@ -352,8 +359,66 @@ def test_an_overlong_event_counts_once_and_passes(
     parts = [stream[at : at + chunk_bytes] for at in range(0, len(stream), chunk_bytes)]
 
     assert fed(reading, parts) == stream
-    assert reading.report() == Report(None, 4)
+    assert reading.report().usage is None
+    assert EVENT_BYTES_MAX // 5 < reading.report().counted_tokens < EVENT_BYTES_MAX
     assert reading.ended
+
+
+ROLE = {"choices": [{"index": 0, "delta": {"role": "assistant", "content": ""}}]}
+LAST = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]}
+
+
+def delta(**members: object) -> dict:
+    return {"choices": [{"index": 0, "delta": members}]}
+
+
+@pytest.mark.parametrize("compact", [True, False], ids=["compact", "spaced"])
+@pytest.mark.parametrize("joined", [True, False], ids=["one chunk", "a chunk each"])
+@pytest.mark.parametrize(
+    ("events", "tokens"),
+    [
+        ([ROLE, said("a"), said("b"), said("c"), LAST], 3),
+        ([ROLE, *[said("one two three four five six seven eight ")] * 10, LAST], 100),
+        ([ROLE, *[said("\n")] * 7, LAST], 7),
+        ([said('"' * 4)] * 3, 3),
+        ([said("世" * 4)] * 3, 9),
+        ([delta(content=None, reasoning_content="word")] * 3 + [said("word")] * 2, 5),
+        ([delta(content="", reasoning="word")] * 3, 3),
+        ([delta(tool_calls=[{"function": {"arguments": '{"choices": 1}'}}])] * 3, 11),
+        ([{"choices": [{"index": 0, "text": " word"}]}] * 4, 5),
+        (
+            [
+                {
+                    "choices": [
+                        choice
+                        for e in (said("a"), said("b"))
+                        for choice in e["choices"]
+                    ]
+                }
+            ],
+            2,
+        ),
+        ([ROLE, LAST], 0),
+    ],
+)
+def test_what_was_written_is_counted_where_no_usage_tells(
+    events: list, tokens: int, *, compact: bool, joined: bool
+) -> None:
+    """One token an event with text, or one for each four bytes of it."""
+    reading = reader(take_out=False)
+    parts = [written([event], compact=compact) for event in events]
+    fed(reading, [b"".join(parts)] if joined else parts)
+
+    assert reading.report().counted_tokens == tokens
+
+
+@pytest.mark.parametrize("spelling", ['"content" : "%s"', '"content":   "%s"'])
+def test_an_unusual_spelling_is_counted_too(spelling: str) -> None:
+    reading = reader(take_out=False)
+    event = '{"choices" : [{"index":0,"delta":{' + spelling % "word" + "}}]}"
+    fed(reading, [written([event])] * 5)
+
+    assert reading.report().counted_tokens == 5
 
 
 class CountingWatcher(UsageWatcher):
@@ -375,4 +440,6 @@ def test_each_byte_is_read_once() -> None:
         watching.feed(bytes([byte]))
 
     assert watching.read == len(stream) > 100_000
-    assert watching.report().counted_tokens == 1300
+    assert watching.report().counted_tokens == counted(
+        [f"word {at}" for at in range(1300)]
+    )

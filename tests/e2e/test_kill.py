@@ -35,6 +35,7 @@ SERVER = Path(__file__).with_name("killed_server.py")
 CALL_P = 6_700_000  # 3 tokens in and 64 out, at $0.1 a million
 TOKEN_P = 100_000
 ESTIMATED = 2  # input tokens: a quarter of its five letters, as no server told
+CHECKPOINT = 612  # a quarter of the 2,446 letters of the role's event and 511 words
 DEADLINE_S = 15.0
 
 
@@ -197,11 +198,11 @@ async def test_running_calls_are_charged_once(home):
 
     assert sorted(home.admitted) == sorted(events)
     assert {"recovered": 100} == Counter(e.ending for e in events.values())
-    assert {(ESTIMATED, 0): 90, (ESTIMATED, 512): 10} == Counter(
+    assert {(ESTIMATED, 0): 90, (ESTIMATED, CHECKPOINT): 10} == Counter(
         (e.usage.input_tokens, e.usage.output_tokens) for e in events.values()
     )
-    charged_p = (100 * ESTIMATED + 10 * 512) * TOKEN_P
-    assert (100, 10 * 512, charged_p, charged_p, charged_p) == home.totals()
+    charged_p = (100 * ESTIMATED + 10 * CHECKPOINT) * TOKEN_P
+    assert (100, 10 * CHECKPOINT, charged_p, charged_p, charged_p) == home.totals()
 
 
 async def test_calls_are_charged_once_wherever_the_kill_strikes(home):

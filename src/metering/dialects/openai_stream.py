@@ -7,6 +7,7 @@ Inside a JSON string a quote is always escaped: `"usage":` is never what a model
 import re
 
 from metering.dialects.dialect import Report
+from metering.dialects.openai_text import TextCounter
 from metering.dialects.openai_usage import (
     NULL,
     carries_choice,
@@ -36,13 +37,13 @@ class UsageWatcher:
         ended: Whether `data: [DONE]` has been seen.
     """
 
-    __slots__ = ("_counted", "_cutter", "_failed", "_told", "_writes", "ended")
+    __slots__ = ("_cutter", "_failed", "_told", "_writes", "_written", "ended")
 
     def __init__(self, *, writes: bool = True) -> None:
         self.ended = False
         self._writes = writes
         self._cutter = EventCutter()
-        self._counted = 0
+        self._written = TextCounter()
         self._failed = False
         self._told = Report()
 
@@ -64,7 +65,8 @@ class UsageWatcher:
 
     def report(self) -> Report:
         """Return what the stream told so far: the last usage, never a sum."""
-        return self._told._replace(counted_tokens=self._counted, failed=self._failed)
+        counted = self._written.tokens
+        return self._told._replace(counted_tokens=counted, failed=self._failed)
 
     def _read(self, block: bytes) -> None:
         # `rfind` because it is the fastest way to learn that something is not there.
@@ -77,13 +79,12 @@ class UsageWatcher:
             for event in split_events(block):
                 self._read_event(event)
         else:
-            self._counted += block.count(b'"choices":')
+            self._written.add(block)
 
     def _read_event(self, event: bytes) -> None:
+        self._written.add(event)
         if len(event) > EVENT_BYTES_MAX:
-            self._counted += 1
             return
-        self._counted += event.count(b'"choices":')
         data = data_of(event)
         if data.startswith(_END_MARK):
             self.ended = True
@@ -91,8 +92,6 @@ class UsageWatcher:
             answer = read_answer(data)
             if answer is None:
                 return
-            if not carries_choice(answer):
-                self._counted -= event.count(b'"choices":')
             if has_failed(answer):
                 self._failed = True
             if answer.usage != NULL:
