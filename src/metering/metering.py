@@ -323,6 +323,9 @@ _SHIPPING_TOLD: dict[ShipFault, str] = {
     "up": "ledger_up",
     "conflict": "journal_conflict",
     "damaged": "journal_damaged",
+    "disk_failing": "journal_disk_failing",
+    "disk_up": "journal_disk_up",
+    "lost": "journal_calls_lost",
 }
 
 

@@ -14,11 +14,16 @@ from metering.usage import UsageEvent
 
 __all__ = ["OnFault", "ShipFault", "Shipper"]
 
-ShipFault = Literal["down", "failing", "up", "conflict", "damaged"]
+ShipFault = Literal[
+    "down", "failing", "up", "conflict", "damaged", "disk_failing", "disk_up", "lost"
+]
 """`down`: the ledger does not answer. `failing`: something else keeps events from being
 posted, and waiting may not mend it. Either way it is tried until it can be done. `up`:
 it can again. `conflict`: the ledger has events with another charge. `damaged`: journal
-lines were torn or altered; their calls are recovered after the process has ended."""
+lines were torn or altered; their calls are recovered after the process has ended.
+`disk_failing`: the journal's disk took no line, or did not sync; `disk_up`: it does
+again. `lost`: calls found no room to wait for the disk, and are charged from earlier
+lines after the process has ended."""
 
 OnFault = Callable[[ShipFault, Exception | None], None]
 """Is told of a fault, once for each change of state."""
@@ -76,6 +81,8 @@ class Shipper:
         self._damaged_told = 0
         self._retry_s = 0.0
         self._fault: ShipFault | None = None
+        self._disk_failing = False
+        self._disk_errors_told = self._lost_told = 0
 
     def start(self) -> None:
         """Start the thread unless it runs. A forked child starts one of its own."""
@@ -130,6 +137,7 @@ class Shipper:
 
     def _try_pass(self) -> float:
         """Post what there is. Return how long to wait before the next time."""
+        self._tell_of_disk()
         try:
             self._pass()
         except Exception as error:  # noqa: BLE001 - a ledger may raise anything
@@ -197,6 +205,34 @@ class Shipper:
                 "earlier one, after this process has ended."
             ),
         )
+
+    def _tell_of_disk(self) -> None:
+        faults = self._journal.faults
+        errors = faults.write_errors + faults.sync_errors
+        if errors > self._disk_errors_told and not self._disk_failing:
+            self._disk_failing = True
+            reason = faults.failing or faults.write_error or faults.sync_error
+            self._tell(
+                "disk_failing",
+                StorageError(
+                    f"The journal's disk failed: {reason}. New calls are refused until"
+                    " it does not: free disk space there, or mend the disk."
+                ),
+            )
+        self._disk_errors_told = errors
+        if self._disk_failing and not faults.failing:
+            self._disk_failing = False
+            self._tell("disk_up", None)
+        if faults.backlog_lost > self._lost_told:
+            self._lost_told = faults.backlog_lost
+            self._tell(
+                "lost",
+                StorageError(
+                    f"{faults.backlog_lost} calls ended while the disk was full and"
+                    " found no room to wait for it. They are charged from their earlier"
+                    " lines, after this process has ended."
+                ),
+            )
 
     def _tell(self, kind: ShipFault, error: Exception | None) -> None:
         with contextlib.suppress(Exception):  # a log that fails must not stop charges

@@ -221,6 +221,73 @@ def test_conflicts_and_damage_are_told(
     assert journal.unposted_p("acme", "2026-01") == 0
 
 
+class TestDisk:
+    """What the journal's disk does is told as it changes, not line by line."""
+
+    @pytest.fixture
+    def told(self):
+        """What was told so far."""
+        return []
+
+    @pytest.fixture
+    def look(self, make_shipper, told):
+        """Let the shipper look once."""
+        shipper = make_shipper(
+            on_fault=lambda kind, error: told.append((kind, str(error)))
+        )
+        return shipper._try_pass
+
+    def test_a_full_disk_is_told_once_each_way(
+        self, journal, disk, look, told, make_event
+    ):
+        """However many lines it refuses in between."""
+        journal.open_call(make_event(1))
+        look()
+        disk.make_full()
+        for _ in range(3):
+            journal.checkpoint(make_event(1))
+            look()
+        disk.make_room()
+        journal.close_call(make_event(1))
+        look()
+
+        assert ["disk_failing", "disk_up"] == [kind for kind, _ in told]
+        assert "No space left" in told[0][1]
+
+    def test_one_that_failed_between_two_looks_is_told_too(
+        self, journal, disk, look, told, make_event
+    ):
+        """It works again, and nobody would know."""
+        journal.open_call(make_event(1))
+        disk.make_full()
+        journal.checkpoint(make_event(1))
+        disk.make_room()
+        journal.close_call(make_event(1))
+        for _ in range(2):
+            look()
+
+        assert ["disk_failing", "disk_up"] == [kind for kind, _ in told]
+
+    def test_calls_that_found_no_room_to_wait_are_told(
+        self, make_journal, make_shipper, disk, told, make_event
+    ):
+        """Their number so far, whenever it grows."""
+        journal = make_journal(backlog_max=1)
+        shipper = make_shipper(
+            of=journal, on_fault=lambda kind, error: told.append((kind, str(error)))
+        )
+        for number in range(4):
+            journal.open_call(make_event(number))
+        disk.make_full()
+        for number in range(3):
+            journal.close_call(make_event(number))
+        for _ in range(2):
+            shipper._try_pass()
+
+        assert ["disk_failing", "lost"] == [kind for kind, _ in told]
+        assert told[1][1].startswith("2 calls")
+
+
 def test_a_log_that_fails_stops_no_charge(make_shipper, ledger, call):
     """Whatever `on_fault` raises, the next try is made."""
 

@@ -43,6 +43,7 @@ class JournalFaults(msgspec.Struct, frozen=True, kw_only=True):
         backlog: Closed calls whose line waits in memory for the disk, now.
         backlog_lost: Closed calls that found the backlog full; each is recovered
             from its earlier lines once the process has ended.
+        failing: Why the disk takes no lines just now; "" while it does.
     """
 
     write_errors: int = 0
@@ -51,6 +52,7 @@ class JournalFaults(msgspec.Struct, frozen=True, kw_only=True):
     sync_error: str = ""
     backlog: int = 0
     backlog_lost: int = 0
+    failing: str = ""
 
 
 class Journal:
@@ -353,6 +355,7 @@ class Journal:
     def faults(self) -> JournalFaults:
         """What went wrong since the process started."""
         with self._lock:
+            failing = self._write_failing or self._group.failing
             return JournalFaults(
                 write_errors=self._write_errors,
                 write_error=self._write_error,
@@ -360,6 +363,7 @@ class Journal:
                 sync_error=self._group.last_error,
                 backlog=len(self._backlog),
                 backlog_lost=self._backlog_lost,
+                failing=self._last_error if failing else "",
             )
 
 
