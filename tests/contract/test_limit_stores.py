@@ -112,15 +112,16 @@ async def test_holds_that_nobody_sweeps_are_bounded(store, clock):
     assert size(store, "_budgets") == 0
 
 
-async def test_settled_holds_are_remembered_up_to_a_bound(store, clock, monkeypatch):
-    """The oldest is forgotten first."""
-    monkeypatch.setattr(memory, "SETTLED_MAX", 10)
-    slot = Demand("slots", SLOTS)
-    for call in range(11):
+async def test_settled_holds_are_remembered_up_to_a_bound(clock, monkeypatch):
+    """The oldest are forgotten first, and at least seven eighths are kept."""
+    monkeypatch.setattr(memory, "SETTLED_MAX", 16)
+    store, slot = MemoryLimitStore(), Demand("slots", SLOTS)
+    for call in range(100):
         await store.settle(str(call), (slot,), (0,), now_ns=clock())
-    assert await store.settle("1", (slot,), (0,), now_ns=clock()) == "repeated"
+        assert min(call + 1, 14) <= size(store, "_settled") <= 16
+        oldest = str(max(0, call - 13))
+        assert await store.settle(oldest, (slot,), (0,), now_ns=clock()) == "repeated"
     assert await store.settle("0", (slot,), (0,), now_ns=clock()) == "late"
-    assert size(store, "_settled") == 10
 
 
 async def test_ledgered_budgets_are_bounded_but_for_holds(store, clock, monkeypatch):

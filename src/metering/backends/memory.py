@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from metering.backends.settled_ids import SettledIds
 from metering.clock import NS_PER_US
 from metering.errors import ConfigurationError
 from metering.quota import (
@@ -30,7 +31,7 @@ __all__ = [
 ]
 
 SETTLED_MAX = 65_536
-"""Settled holds remembered: the latest ones."""
+"""Settled holds remembered at most: the latest ones, seven eighths of it at least."""
 
 LEDGERED_MAX = 131_072
 """Ledgered budgets kept; above it those without a hold are forgotten, oldest first."""
@@ -83,8 +84,9 @@ class MemoryLimitStore:
       key names a period had better be ledgered.
     - Holds: those open, and expired ones up to as many again (at least 1,024) even if
       nobody calls `sweep`.
-    - Settled holds: the latest `SETTLED_MAX`. The settlement of an older one would be
-      charged again if it were repeated. An id that was settled may name a new hold.
+    - Settled holds: the latest, at most `SETTLED_MAX`. The settlement of an older one
+      would be charged again if it were repeated. An id that was settled may name a new
+      hold.
     """
 
     waits = False
@@ -96,7 +98,7 @@ class MemoryLimitStore:
         self._ledgered_keys: deque[str] = deque()
         self._holds: dict[str, _Hold] = {}
         self._sweep_at = _HOLDS_UNSWEPT
-        self._settled: OrderedDict[str, None] = OrderedDict()
+        self._settled = SettledIds(SETTLED_MAX)
         self._versions: OrderedDict[str, int] = OrderedDict()
 
     async def acquire(
@@ -160,15 +162,16 @@ class MemoryLimitStore:
                 f"{len(costs)} costs for {len(demands)} demands: say of each what it"
                 " used, 0 for nothing."
             )
-        hold = self._holds.get(hold_id)
-        if hold is None:
-            if hold_id in self._settled:
-                return "repeated"
-        else:
-            self._end(hold_id, hold)
-        self._remember(hold_id)
-        in_time = hold is not None and hold.lease_until_us > now_us
-        took = in_time and hold is not None and not hold.brought_back
+        in_time = took = False
+        hold = self._holds.pop(hold_id, None)
+        if hold is not None:
+            if hold.held:
+                self._give_back(hold_id, hold)
+            in_time = hold.lease_until_us > now_us
+            took = in_time and not hold.brought_back
+        elif hold_id in self._settled:
+            return "repeated"
+        self._settled.add(hold_id)
         for demand, cost in zip(demands, costs, strict=True):
             if isinstance(demand.quota, RateQuota):
                 if cost != demand.cost:
@@ -323,11 +326,11 @@ class MemoryLimitStore:
                 budget = self._budgets[key] = _Budget()
             budget.holds[hold_id] = units
             budget.held += units
-            budget.lease_first_us = min(budget.lease_first_us, until_us)
+            if until_us < budget.lease_first_us:  # noqa: PLR1730 - min() is slow
+                budget.lease_first_us = until_us
 
-    def _end(self, hold_id: str, hold: _Hold) -> None:
+    def _give_back(self, hold_id: str, hold: _Hold) -> None:
         """Give back what a hold has of budgets."""
-        del self._holds[hold_id]
         for key, units in hold.held:
             budget = self._budgets[key]
             del budget.holds[hold_id]
@@ -342,8 +345,8 @@ class MemoryLimitStore:
         holds = self._holds
         over = [id_ for id_ in hold_ids if holds[id_].lease_until_us <= now_us]
         for hold_id in over:
-            self._end(hold_id, holds[hold_id])
-            self._settled.pop(hold_id, None)
+            self._give_back(hold_id, holds.pop(hold_id))
+            self._settled.discard(hold_id)
         return len(over)
 
     def _charge(self, key: str, cost: int, *, ledgered: bool) -> None:
@@ -395,11 +398,6 @@ class MemoryLimitStore:
                 keys.append(key)
             else:
                 del self._budgets[key]
-
-    def _remember(self, hold_id: str) -> None:
-        self._settled[hold_id] = None
-        if len(self._settled) > SETTLED_MAX:
-            self._settled.popitem(last=False)
 
 
 def _is_known(budget: _Budget | None) -> bool:
