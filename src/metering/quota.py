@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from metering.clock import NS_PER_S, NS_PER_US
+from metering.clock import NS_PER_US
 from metering.errors import ConfigurationError
 
 __all__ = [
@@ -161,20 +161,6 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
     shadow: bool = False
     window: Window | None = None
 
-    def checked(self) -> "Demand":
-        """Return the demand if its costs make sense.
-
-        Raises:
-            ConfigurationError: A cost is negative, or the least is above the most.
-        """
-        least = self.cost if self.cost_min is None else self.cost_min
-        if not 0 <= least <= self.cost < 2**63:
-            raise ConfigurationError(
-                f"Demand {self.name or self.key!r}: cost {self.cost}, cost_min {least};"
-                " they must be ordered 0 <= cost_min <= cost < 2**63."
-            )
-        return self
-
 
 class Verdict(msgspec.Struct, frozen=True, gc=False):
     """What one quota answers to one demand.
@@ -217,9 +203,7 @@ def decide_rate(
     after_us = backlog_us + span_us
     over_us = after_us - quota.burst_us
     if over_us <= 0:
-        left = -over_us * quota.amount // quota.per_us
-        burst = quota.burst or quota.amount
-        left = left if left < burst else burst  # noqa: FURB136 - min() is slow here
+        left = units_left(quota, after_us)
         return Verdict(cost, left, 0, after_us * NS_PER_US), now_us + after_us
     left = units_left(quota, backlog_us)
     reset_after_ns = backlog_us * NS_PER_US
@@ -282,6 +266,3 @@ def binding(demands: Sequence[Demand], verdicts: Sequence[Verdict]) -> int:
         if verdict.reason and not demand.shadow and rank > worst:
             worst, worst_at = rank, at
     return worst_at
-
-
-MINUTE_NS = 60 * NS_PER_S

@@ -4,15 +4,12 @@ from typing import Literal
 
 import msgspec
 
-from metering.errors import UsageError
-
 __all__ = [
     "Ending",
     "FundingMode",
     "Usage",
     "UsageEvent",
     "UsageSource",
-    "checked_usage",
 ]
 
 Ending = Literal[
@@ -20,14 +17,11 @@ Ending = Literal[
 ]
 """How the call ended. `recovered`: its process died and the journal told the rest."""
 
-UsageSource = Literal["upstream", "reported", "estimated", "checkpoint", "none"]
+UsageSource = Literal["upstream", "estimated", "checkpoint", "none"]
 """Who said what was used; `none` where nothing was, such as an upstream error."""
 
 FundingMode = Literal["credit", "postpaid"]
 """`credit`: only granted credit may be spent; `postpaid`: credit first, then a bill."""
-
-_COUNT_MAX = 2**53
-"""Above it a count is nonsense, and JSON readers begin to round it."""
 
 
 class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
@@ -43,8 +37,6 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
-    audio_ms: int = 0
-    images: int = 0
     compute_ms: int = 0
     requests: int = 1
 
@@ -59,22 +51,6 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
         return self.output_tokens + self.reasoning_tokens
 
 
-def checked_usage(usage: Usage) -> Usage:
-    """Return *usage* if each leaf is a plausible count.
-
-    Raises:
-        UsageError: A leaf is negative, not an int, or above 2**53.
-    """
-    for name in Usage.__struct_fields__:
-        count = getattr(usage, name)
-        if type(count) is not int or not 0 <= count <= _COUNT_MAX:
-            raise UsageError(
-                f"{name} is {count!r}; a count is an int from 0 to 2**53. "
-                "The report was set aside and nothing was refunded for it."
-            )
-    return usage
-
-
 class UsageEvent(
     msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, gc=False
 ):
@@ -82,7 +58,8 @@ class UsageEvent(
 
     Its `id` is the request's, the hold's and the charge's: a UUIDv7 minted at
     admission, so that replaying a record is harmless for ever. Amounts are in
-    pico-dollars, instants in nanoseconds since the epoch.
+    pico-dollars, instants in nanoseconds since the epoch. `model` is the name in the
+    price book; `model_asked` is what the client wrote where that was an alias.
     """
 
     id: str
@@ -90,6 +67,7 @@ class UsageEvent(
     key_id: str = ""
     tier: int
     model: str
+    model_asked: str = ""
     dialect: str
     price_version: str
     period: str

@@ -8,12 +8,13 @@ import openai
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import asdict
 
 from metering.dialects.dialect import Report
 from metering.dialects.openai_chat import OPENAI_CHAT
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
-from metering.usage import Usage, checked_usage
+from metering.usage import Usage
 
 pytestmark = pytest.mark.anyio
 
@@ -264,7 +265,8 @@ def test_leaves_are_plausible_and_add_up_to_the_totals(sent: tuple) -> None:
     )
 
     if report.usage is not None:
-        usage = checked_usage(report.usage)
+        usage = report.usage
+        assert all(0 <= count <= 2**53 for count in asdict(usage).values())
         assert usage.input_total == int(float(prompt))
         assert usage.output_total == int(float(completion))
 

@@ -276,13 +276,3 @@ def test_a_bad_rate_is_named(amount, per_ns, burst, named):
 def test_a_bad_budget_is_named(amount):
     with pytest.raises(ConfigurationError, match=f"{amount!r}"):
         BudgetQuota(amount)
-
-
-@pytest.mark.parametrize(
-    ("cost", "cost_min"), [(-1, None), (2**63, None), (1, 2), (1, -1)]
-)
-def test_a_bad_demand_is_named(cost, cost_min):
-    demand = Demand("key", BudgetQuota(1), cost, cost_min, name="usd")
-    with pytest.raises(ConfigurationError, match="usd"):
-        demand.checked()
-    assert Demand("key", BudgetQuota(1), 2, 1).checked().cost == 2

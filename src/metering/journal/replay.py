@@ -51,9 +51,9 @@ def adopt_orphans(
 ) -> Adoption:
     """Post what dead processes left in their journals, and delete those.
 
-    Blocks; run it in a worker thread, at start and then every minute or so. Several
-    processes may: each journal is adopted by one of them. Memory is bounded by one
-    batch and the calls that were running when a process died.
+    Blocks; run it in a worker thread, at start. Several processes may: each journal is
+    adopted by one of them. Memory is bounded by one batch and the calls that were
+    running when a process died.
 
     Args:
         home: The data home.

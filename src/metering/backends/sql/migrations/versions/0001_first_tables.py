@@ -17,8 +17,6 @@ _LEAVES = (
     "cache_write_tokens",
     "output_tokens",
     "reasoning_tokens",
-    "audio_ms",
-    "images",
     "compute_ms",
     "requests",
 )
@@ -147,6 +145,7 @@ def _create_usage() -> None:
         _text("key_id"),
         _int("tier"),
         _text("model"),
+        _text("model_asked"),
         _text("dialect"),
         _text("price_version"),
         _text("period"),
