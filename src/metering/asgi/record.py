@@ -151,6 +151,9 @@ def _event(
 ) -> UsageEvent:
     caller, quote, clamp, facts = call.caller, call.quote, call.clamp, call.facts
     price = None if quote is None else quote.price
+    asked = model = "" if facts is None else facts.model
+    if quote is not None and quote.model is not None:
+        model = quote.model.name
     charge_p = 0 if price is None or source == "none" else price.charge_p(usage)
     flags = call.shadow_refused
     if flags:
@@ -166,7 +169,8 @@ def _event(
         account_id="" if caller is None else caller.account.id,
         key_id="" if caller is None else caller.key_id,
         tier=0 if caller is None else caller.tier.level,
-        model="" if facts is None else facts.model,
+        model=model,
+        model_asked="" if asked == model else asked,
         dialect=call.dialect.name,
         price_version="" if price is None else price.id,
         period="" if call.period is None else call.period.key,

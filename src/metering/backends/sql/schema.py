@@ -149,6 +149,7 @@ usage_events = Table(
     Column("key_id", Text, nullable=False),
     Column("tier", _Int, nullable=False),
     Column("model", Text, nullable=False),
+    Column("model_asked", Text, nullable=False),
     Column("dialect", Text, nullable=False),
     Column("price_version", Text, nullable=False),
     Column("period", Text, nullable=False),

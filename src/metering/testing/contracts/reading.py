@@ -40,6 +40,7 @@ class ReadingContract:
             hold_p=9,
             output_tokens_max=4_096,
             clamped_from=10**15,
+            model_asked="glm",
             flags=("clamped", "late", 'said "so"'),
         )
 
