@@ -203,7 +203,9 @@ def decide_rate(
     after_us = backlog_us + span_us
     over_us = after_us - quota.burst_us
     if over_us <= 0:
-        left = units_left(quota, after_us)
+        left = -over_us * quota.amount // quota.per_us
+        burst = quota.burst or quota.amount
+        left = left if left < burst else burst  # noqa: FURB136 - min() is slow here
         return Verdict(cost, left, 0, after_us * NS_PER_US), now_us + after_us
     left = units_left(quota, backlog_us)
     reset_after_ns = backlog_us * NS_PER_US
