@@ -3,9 +3,31 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
-__all__ = ["Background"]
+__all__ = ["Background", "spawn"]
 
 Run = Callable[[], Awaitable[None]]
+
+
+_spawned: set[asyncio.Task[None]] = set()
+"""The event loop itself keeps only weak references to its tasks."""
+
+
+def spawn(run: Run) -> None:
+    """Run something in the event loop that is in use, whoever asked for it."""
+    try:
+        loop = asyncio.get_running_loop()
+    except RuntimeError:
+        import trio  # noqa: PLC0415 - whoever is here has it; others need not
+
+        trio.lowlevel.spawn_system_task(run)
+        return
+    task = loop.create_task(_awaited(run))
+    _spawned.add(task)
+    task.add_done_callback(_spawned.discard)
+
+
+async def _awaited(run: Run) -> None:
+    await run()
 
 
 class Background:
@@ -32,7 +54,7 @@ class Background:
             return
         task = self._task
         if task is None or task.done() or task.get_loop() is not loop:
-            self._task = loop.create_task(self._awaited())
+            self._task = loop.create_task(_awaited(self._run))
 
     def stop(self) -> None:
         """Cancel the task, if it runs in an event loop of asyncio.
@@ -42,9 +64,6 @@ class Background:
         if self._task is not None and not self._task.get_loop().is_closed():
             self._task.cancel()
         self._task = None
-
-    async def _awaited(self) -> None:
-        await self._run()
 
     def _ensure_in_trio(self) -> None:
         try:

@@ -19,6 +19,7 @@ from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
 from metering.billing import Biller
 from metering.clock import Clock, system_clock
+from metering.coldstart import ColdStart
 from metering.config import (
     Plan,
     agreed_overrides,
@@ -58,6 +59,7 @@ class OwnParts(TypedDict, total=False):
     snapshots: Snapshots | None
     identify: Identify | None
     subjects: Mapping[str, Subject]
+    cold: ColdStart
 
 
 class Metering:
@@ -74,6 +76,7 @@ class Metering:
         identify: Says whose a request is, for apps that know; None: by API key.
         subjects: Of whom the plan's limits are besides account, key and model: by name
             a function of the request, such as its IP address.
+        cold: Warms models up that are not always warm; None: they are.
 
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
@@ -91,6 +94,7 @@ class Metering:
         snapshots: Snapshots | None = None,
         identify: Identify | None = None,
         subjects: Mapping[str, Subject] | None = None,
+        cold: ColdStart | None = None,
     ) -> None:
         self.plan = plan
         self.data = Path(plan.data or DATA_DEFAULT).absolute()
@@ -159,6 +163,7 @@ class Metering:
             log_calls=plan.log_calls,
             ready=self.start,
         )
+        self._cold = cold
         self._started = False
         self._starting = anyio.Lock()
         self._lock_fd = -1
@@ -192,7 +197,9 @@ class Metering:
         As `app.add_middleware(meter.wrap)` it must be added last: what is added last
         is outermost.
         """
-        return Stack(app, self._parts, start=self.start, stop=self.stop)
+        return Stack(
+            app, self._parts, start=self.start, stop=self.stop, cold=self._cold
+        )
 
     async def start(self) -> None:
         """Start the background work, unless it runs: once before the first call.

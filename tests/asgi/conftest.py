@@ -98,14 +98,21 @@ class Opener:
         ledger: Any = None,
         identify: Any = None,
         subjects: Any = None,
+        cold: Any = None,
+        clock: Any = None,
         **fields: Any,
     ) -> AsyncIterator[Service]:
         """Run a service around an app."""
-        clock = ManualClock()
+        clock = clock or ManualClock()
         plan = self.plan(**fields)
         ledger = ledger or MemoryLedger(plan.tiers)
         meter = Metering(
-            plan, clock=clock, ledger=ledger, identify=identify, subjects=subjects
+            plan,
+            clock=clock,
+            ledger=ledger,
+            identify=identify,
+            subjects=subjects,
+            cold=cold,
         )
         model = app or FakeModel()
         transport = httpx.ASGITransport(meter.wrap(model))

@@ -1,5 +1,7 @@
 """One request is one Call: what the pieces plan, and what became of it."""
 
+from typing import TYPE_CHECKING
+
 from starlette.types import Scope
 
 from metering.billing import Quote
@@ -11,6 +13,9 @@ from metering.quota import Demand, Verdict
 from metering.tiers import Resolved
 from metering.usage import UsageEvent
 
+if TYPE_CHECKING:
+    from metering.asgi.gates import Gate
+
 __all__ = ["Call", "call_of", "route_path"]
 
 STATE_KEY = "metering"
@@ -20,6 +25,9 @@ class Call:
     """One metered request. Pieces find it in `scope["state"]["metering"]`.
 
     On the way in each piece adds what it knows; the Exchange carries it out.
+
+    `gates` are passed when all demands are granted; `entered` are those that were.
+    `headers` are added to the response.
     """
 
     __slots__ = (

@@ -6,7 +6,7 @@ from typing import Any
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import admit, release
-from metering.asgi.body import Replay, rewritten
+from metering.asgi.body import ClientLeftError, Replay, rewritten
 from metering.asgi.context import Call, call_of
 from metering.asgi.parts import Parts
 from metering.asgi.record import opening_event, unserved_event
@@ -14,6 +14,7 @@ from metering.asgi.refusal import Refusal, log_refusal, send_refusal
 from metering.asgi.watch import Watch
 from metering.clock import NS_PER_S
 from metering.errors import JournalFullError, StorageError
+from metering.journal import Journal
 
 __all__ = ["Exchange"]
 
@@ -37,12 +38,23 @@ class Exchange:
         if call is None:
             await self.app(scope, receive, send)
             return
-        refusal = await self._open(call)
+        try:
+            refusal = await self._open(call)
+        except ClientLeftError:
+            return
         if refusal is not None:
             log_refusal(call, refusal)
             await send_refusal(call, refusal, send)
             return
         call.running = True
+        try:
+            await self._run(call, scope, receive, send)
+        finally:
+            leave(call)
+
+    async def _run(
+        self, call: Call, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         body = rewritten(call)
         inner: MutableMapping[str, Any] = scope
         if body is not None or call.metered:
@@ -64,9 +76,36 @@ class Exchange:
 
     async def _open(self, call: Call) -> Refusal | None:
         refusal = await admit(call, self._parts)
-        journal = self._parts.journal
-        if refusal is not None or journal is None or not call.metered:
+        if refusal is not None:
             return refusal
+        if call.gates:
+            refusal = await self._enter(call)
+        if refusal is not None or self._parts.journal is None or not call.metered:
+            return refusal
+        refusal = await self._journal(call, self._parts.journal)
+        if refusal is not None:
+            leave(call)
+        return refusal
+
+    async def _enter(self, call: Call) -> Refusal | None:
+        """Pass the gates; where one is shut, give back all that was taken."""
+        refusal: Refusal | None = None
+        try:
+            for gate in call.gates:
+                refusal = await gate.enter()
+                if refusal is not None:
+                    break
+                call.entered.append(gate)
+        except BaseException:
+            leave(call)
+            await release(call, self._parts)
+            raise
+        if refusal is not None:
+            leave(call)
+            await release(call, self._parts)
+        return refusal
+
+    async def _journal(self, call: Call, journal: Journal) -> Refusal | None:
         try:
             journal.open_call(opening_event(call))
         except JournalFullError as error:
@@ -80,10 +119,17 @@ class Exchange:
             # The line is in the file, and an open one would be charged for its input.
             journal.close_call(unserved_event(call, self._parts.clock()))
             await release(call, self._parts)
+            leave(call)
             if not isinstance(error, StorageError):
                 raise
             return Refusal("storage_unavailable", str(error), retry_after_ns=NS_PER_S)
         return None
+
+
+def leave(call: Call) -> None:
+    """Leave the gates that the call has passed."""
+    while call.entered:
+        call.entered.pop().leave()
 
 
 def _inner_headers(

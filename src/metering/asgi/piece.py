@@ -1,7 +1,7 @@
 """What every piece is: a layer that plans, and hands the call on or refuses it."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -17,8 +17,8 @@ from metering.ids import uuid7
 
 __all__ = ["Piece", "pieces_inside"]
 
-ORDER = ("tier", "clamp", "billing", "limiter", "meter")
-"""The pieces from the outermost to the innermost."""
+ORDER = ("tier", "clamp", "billing", "limiter", "meter", "coldstart")
+"""The pieces, and what goes with them, from the outermost to the innermost."""
 
 Plan = Callable[[Call, Scope, Receive], Awaitable[Refusal | None]]
 
@@ -38,6 +38,7 @@ class Piece(ABC):
     """
 
     name = ""
+    parts: Parts
 
     def __init__(self, app: ASGIApp, parts: Parts) -> None:
         inside = pieces_inside(app)
@@ -47,6 +48,12 @@ class Piece(ABC):
             raise ConfigurationError(
                 f"The {self.name} piece has {misplaced[0]} inside it. From the"
                 f" outermost to the innermost, each once: {', '.join(right)}."
+            )
+        shared = next((p.parts for p in _inside(app)), parts)
+        if shared is not parts:
+            raise ConfigurationError(
+                f"The {self.name} piece has Parts of its own. All pieces around one app"
+                " share one Parts: the innermost carries out what all have planned."
             )
         self.parts = parts
         self._doors = Doors(
@@ -124,9 +131,11 @@ class Piece(ABC):
 
 def pieces_inside(app: object) -> list[str]:
     """Return the names of the pieces within *app*, the outermost first."""
-    names: list[str] = []
+    return [piece.name for piece in _inside(app)]
+
+
+def _inside(app: object) -> Iterator[Piece]:
     while app is not None:
         if isinstance(app, Piece):
-            names.append(app.name)
+            yield app
         app = getattr(app, "app", None)
-    return names

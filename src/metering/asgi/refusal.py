@@ -44,6 +44,7 @@ STATUS_BY_CODE = {
     "budget_in_flight": 429,
     "storage_unavailable": 503,
     "journal_full": 503,
+    "model_not_ready": 503,
 }
 
 _log = structlog.get_logger("metering")

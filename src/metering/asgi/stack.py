@@ -6,10 +6,12 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metering.asgi.billing import BillingMiddleware
 from metering.asgi.clamp import ClampMiddleware
+from metering.asgi.coldstart import ColdStartMiddleware
 from metering.asgi.limiter import LimiterMiddleware
 from metering.asgi.meter import MeterMiddleware
 from metering.asgi.parts import Parts
 from metering.asgi.tier import TierMiddleware
+from metering.coldstart import ColdStart
 
 __all__ = ["Stack"]
 
@@ -31,13 +33,22 @@ class Stack:
         app: What to wrap.
         parts: What the pieces share.
         start: Starts the background work; awaited before the app's own start-up.
+        cold: Warms models up, where they are not always warm; None: they are.
         stop: Ends it; awaited after the app's own shutdown, when no call runs, or
             when the app has failed to start.
     """
 
     def __init__(
-        self, app: ASGIApp, parts: Parts, *, start: Lifecycle, stop: Lifecycle
+        self,
+        app: ASGIApp,
+        parts: Parts,
+        *,
+        start: Lifecycle,
+        stop: Lifecycle,
+        cold: ColdStart | None = None,
     ) -> None:
+        if cold is not None:
+            app = ColdStartMiddleware(app, parts, cold)
         metered = LimiterMiddleware(MeterMiddleware(app, parts), parts)
         billed = BillingMiddleware(metered, parts)
         self.app = TierMiddleware(ClampMiddleware(billed, parts), parts)

@@ -112,6 +112,7 @@ class Watch:
         if not find_header(headers, b"x-request-id"):
             headers.append((b"x-request-id", call.id.encode()))
         headers += limit_headers(call.demands, call.verdicts)
+        headers += call.headers
         if call.clamp is not None and call.clamp.changes:
             cap = b"%d" % call.clamp.output_tokens_max
             headers.append((b"x-output-tokens-limit", cap))
