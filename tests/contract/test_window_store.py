@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import pytest
 from limits.aio.storage import MemoryStorage
+from msgspec.structs import replace
 
 from metering.backends import windows
 from metering.backends.windows import AT_ONCE, LimitsWindowStore
@@ -161,6 +162,8 @@ async def test_a_window_in_shadow_refuses_nobody_and_counts_what_it_would_grant(
 
     assert ["", "rate", "rate"] == [shadow.reason for shadow, _ in verdicts]
     assert [4, 3, 2] == [real.remaining for _, real in verdicts]
+    (more,) = await memory.peek([replace(shadow, quota=MINUTE)])
+    assert 3 == more.remaining  # of 5 it has counted one
 
 
 @pytest.mark.parametrize("window", WINDOWS)
@@ -192,6 +195,18 @@ async def test_two_processes_count_in_the_same_window(
     assert 55 * NS_PER_S < told.retry_after_ns <= 61 * NS_PER_S or window == "sliding"
     assert ("rate", 0) == (told.reason, told.remaining)
     assert here.shared
+
+
+@pytest.mark.parametrize("scheme", ["redis+cluster", "valkey+cluster"])
+@pytest.mark.parametrize("window", WINDOWS)
+async def test_windows_lie_on_any_server_of_a_cluster(
+    opened, redis_cluster, window, scheme
+):
+    store = opened(redis_cluster[0].replace("redis", scheme, 1))
+    for _ in range(12):
+        calls = demand(window, key=f"{{acme-{uuid4()}}}:limit:calls:")
+        took = [await granted(store, calls) for _ in range(6)]
+        assert [True] * 5 + [False] == took
 
 
 @pytest.mark.parametrize("window", WINDOWS)

@@ -3,8 +3,9 @@
 from metering.backends.cached import Aiocache, AiocacheSnapshots
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.redis import RedisLimitStore
+from metering.backends.windows import LimitsWindowStore
 from metering.clock import Clock
-from metering.stores import AccountVersions, LimitStore, Snapshots
+from metering.stores import AccountVersions, LimitStore, Snapshots, WindowStore
 from metering.testing.clock import ManualClock
 
 
@@ -18,6 +19,11 @@ def redis_limits() -> tuple[LimitStore, AccountVersions]:
     """Limits that hosts share, and where changes are announced to all of them."""
     store = RedisLimitStore("redis://localhost")
     return store, store
+
+
+def windows() -> WindowStore:
+    """Windows in a storage of `limits`."""
+    return LimitsWindowStore("redis://localhost")
 
 
 def snapshots(cache: Aiocache) -> Snapshots:

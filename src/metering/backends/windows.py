@@ -143,6 +143,7 @@ class LimitsWindowStore:
         """Close the client, within `GIVEN_UP_S`; a later method opens another."""
         if self._asking:
             await asyncio.wait(self._asking)
+        self._turns = asyncio.Semaphore(AT_ONCE)  # the next loop may be another
         bridge = getattr(self._storage, "bridge", self._storage)
         client = getattr(bridge, "storage", None)
         close = getattr(client, "aclose", None) or getattr(client, "close", None)
@@ -163,15 +164,13 @@ class LimitsWindowStore:
         until_ns = max(0, round((stats.reset_time - time.time()) * NS_PER_S))
         if lost or left < demand.cost:
             if demand.window == "sliding" and not until_ns:
-                until_ns = (
-                    quota.per_ns
-                )  # at its first instant it is said to end at once
+                # At its very first instant `limits` says that it ends at once.
+                until_ns = quota.per_ns
             # Redis tells the end of a fixed window to the nearest second.
             rounded = demand.window == "fixed" and issubclass(self._kind, RedisStorage)
             wait_ns = until_ns + (NS_PER_S // 2 if rounded else NS_PER_MS)
             return Verdict(0, left, wait_ns, until_ns, "rate")
-        begins = left >= quota.amount
-        reset_ns = quota.per_ns if begins and demand.cost else until_ns
+        reset_ns = quota.per_ns if left >= quota.amount else until_ns
         return Verdict(demand.cost, left - demand.cost, 0, reset_ns)
 
     async def _hit(self, demand: Demand) -> bool:
