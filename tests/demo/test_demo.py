@@ -16,7 +16,7 @@ from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
 
 DEMO = (sys.executable, "-m", "metering.demo")
-WIDE = os.environ | {"COLUMNS": "140", "NO_COLOR": "1"}
+USUAL = os.environ | {"COLUMNS": "80", "NO_COLOR": "1"}
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +25,7 @@ def demo(tmp_path_factory):
     data = tmp_path_factory.mktemp("demo") / "data"
     done = subprocess.run(
         (*DEMO, "--data", str(data)),
-        env=WIDE,
+        env=USUAL,
         capture_output=True,
         text=True,
         check=False,
@@ -44,11 +44,22 @@ def test_ends_well_and_tells_exact_charges(demo):
     code, said, _ = demo
 
     assert 0 == code
-    assert "GLM-4.6 by time 4 28 256 1149.364 s $4.597456" in rows(said)
-    assert "GLM-4.7 by token 2 14 128 $0.00029" in rows(said)
+    assert "newcomer K-EXAONE-236B-A23B free 1 7 64 $0" in rows(said)
+    assert "GLM-4.6 time 4 28 256 1149.364 $4.597456" in rows(said)
+    assert "GLM-4.7 token 2 14 128 $0.00029" in rows(said)
     assert "company K-EXAONE-236B-A23B free 1 7 64 $0" in rows(said)
-    assert "GLM-4.6 by time 1 7 64 287.341 s $1.149364" in rows(said)
-    assert "all $5.748125" in rows(said)
+    assert 2 == rows(said).count("GLM-4.6 time 1 7 64 287.341 $1.149364")
+    assert "all $6.897489" in rows(said)
+
+
+def test_nothing_is_cut_at_80_columns(demo):
+    """No ellipsis, and no line but those of paths is longer."""
+    _, said, data = demo
+
+    assert "\u2026" not in said
+    assert [] == [
+        line for line in said.splitlines() if len(line) > 80 and str(data) not in line
+    ]
 
 
 def test_tells_who_was_refused_and_why(demo):
@@ -65,8 +76,8 @@ def test_tells_of_the_cap_and_of_the_risen_tier(demo):
     _, said, _ = demo
 
     assert "x-output-tokens-limit: 16384" in said
-    assert re.search(r"startup +Tier 1 +Tier 2 +1,000 +16,384 tokens +\$50 ", said)
-    assert re.search(r"newcomer +Tier 0 +Tier 0 +10 +4,096 tokens +\$0 +\$0.40", said)
+    assert re.search(r"startup +Tier 1 +Tier 2 +1,000 +16,384 +\$50 ", said)
+    assert re.search(r"newcomer +Tier 0 +Tier 0 +10 +4,096 +\$0 +\$0.40", said)
     assert "100 before, 1000 after" in " ".join(said.split())
 
 
@@ -74,13 +85,13 @@ def test_its_records_are_where_it_says(demo):
     """The ledger in the data home sums up to what was printed."""
     _, said, data = demo
 
-    assert str(data / "ledger.db") in said
+    assert f"  {data / 'ledger.db'}\n" in said
     plan = plan_from_preset("friendli")
     with closing(SqlLedger(data / "ledger.db", tiers=plan.tiers)) as ledger:
         accounts = [account.id for account in ledger.accounts()]
         totals = [t for name in accounts for t in ledger.totals(name, "2026-01")]
     assert ["company", "newcomer", "startup"] == accounts
-    assert 5_748_125_000_000 == sum(total.charge_p for total in totals)
+    assert 6_897_489_000_000 == sum(total.charge_p for total in totals)
     assert "invalid_api_key" in (data / "demo.log").read_text()
 
 
@@ -100,7 +111,7 @@ def test_serves_on_and_its_curl_line_works(tmp_path):
     """The line is sent as curl would; Ctrl-C ends the server well."""
     with subprocess.Popen(
         (*DEMO, "--serve", "--data", str(tmp_path / "data")),
-        env=WIDE,
+        env=USUAL,
         stdout=subprocess.PIPE,
         text=True,
     ) as served:

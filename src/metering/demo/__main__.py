@@ -55,6 +55,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         _log_into(log)
         with serve(data) as service:
             _run(service, data, keep=chosen.serve)
+    if chosen.serve:
+        print("Ended; every call is in the ledger.")
     return 0
 
 
@@ -70,7 +72,8 @@ def _run(service: Service, data: Path, *, keep: bool) -> None:
     console.print(charges_table(statements, prices, START_NS))
     console.print(refusals_table(script.refusals))
     console.print(tiers_table(statements))
-    console.print(records(data))
+    for line in records(data):
+        console.print(line, soft_wrap=True)
     if keep:
         _keep(service, script, console)
 
@@ -107,7 +110,6 @@ def _keep(service: Service, script: Script, console: Console) -> None:
     console.print("Ctrl-C ends it.")
     with suppress(KeyboardInterrupt):
         threading.Event().wait()
-    console.print("Ended; every call is in the ledger.")
 
 
 def _log_into(log: TextIO) -> None:

@@ -115,10 +115,11 @@ class Script:
             f" the free {FREE}. The answer itself tells its cost: x-usage-cost-usd:"
             f" {costs[0]}."
         )
-        headers = self._ask(self.customers["company"], BY_TIME)
+        for name in ("startup", "company"):
+            headers = self._ask(self.customers[name], BY_TIME)
         self._tell(
-            f"'company' asks {BY_TIME}, billed by the millisecond of compute:"
-            f" ${headers['x-usage-cost-usd']}."
+            f"'startup' and 'company' ask {BY_TIME}, billed by the millisecond of"
+            f" compute: ${headers['x-usage-cost-usd']} each."
         )
 
     def _show_a_wrong_key(self) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from metering.accounts import Account, Tier
@@ -40,11 +41,11 @@ def charges_table(
         prices: How models are billed.
         now_ns: At which instant.
     """
-    table = _table("What was used, and what it cost")
+    table = _table("What was used (tokens in and out, seconds), and what it cost")
     for column in ("account", "model", "billed"):
-        table.add_column(column)
-    for column in ("calls", "tokens in", "tokens out", "compute", "charge, exact"):
-        table.add_column(column, justify="right")
+        table.add_column(column, no_wrap=True)
+    for column in ("calls", "in", "out", "seconds", "charge"):
+        table.add_column(column, justify="right", no_wrap=True)
     sum_p = 0
     for statement in statements:
         name = statement.account.id
@@ -54,11 +55,11 @@ def charges_table(
             table.add_row(
                 name,
                 total.model.rpartition("/")[2],
-                "free" if kind == "free" else f"by {kind}",
+                kind,
                 str(total.calls),
                 str(usage.input_total),
                 str(usage.output_total),
-                f"{usage.compute_ms / _MS_PER_S:.3f} s" if timed else "",
+                f"{usage.compute_ms / _MS_PER_S:.3f}" if timed else "",
                 f"${format_usd(total.charge_p)}",
             )
             name = ""
@@ -83,9 +84,9 @@ def tiers_table(statements: Iterable[Statement]) -> Table:
     """Return the tier of each account before and after, and what it may do now."""
     table = _table("Who is in which tier")
     for column in ("account", "before", "after"):
-        table.add_column(column)
-    for column in ("requests a minute", "output cap", "paid so far", "credit left"):
-        table.add_column(column, justify="right")
+        table.add_column(column, no_wrap=True)
+    for column in ("calls/min", "output cap", "paid so far", "credit left"):
+        table.add_column(column, justify="right", no_wrap=True)
     for statement in statements:
         after, credit = statement.after, statement.credit
         table.add_row(
@@ -93,25 +94,23 @@ def tiers_table(statements: Iterable[Statement]) -> Table:
             statement.before.name,
             after.name,
             f"{after.requests['paid'][0].amount:,}",
-            f"{after.output_tokens_max:,} tokens",
+            f"{after.output_tokens_max:,}",
             f"${format_usd(statement.account.lifetime_paid_p)}",
             f"${format_usd(credit.ceiling_p - credit.used_p)}",
         )
     return table
 
 
-def records(data: Path) -> Table:
-    """Return where the records lie."""
-    table = _table("Where the records are", header=False)
-    table.add_column(no_wrap=True)
-    table.add_column()
+def records(data: Path) -> list[str]:
+    """Return where the records lie, as lines: a path is to be copied whole."""
+    lines = ["[bold]Where the records are[/bold]", ""]
     for name, said in (
         ("ledger.db", "accounts, hashed keys, payments, credit, every call's charge"),
         ("journal/", "each call as it ended, until it is in the ledger"),
         ("demo.log", "what the operator is told: refusals, faults, changes"),
     ):
-        table.add_row(str(data / name), said)
-    return table
+        lines += [f"  {escape(str(data / name))}", f"      {said}"]
+    return lines
 
 
 def _kind(prices: PriceBook, model: str, now_ns: int) -> str:
@@ -120,12 +119,12 @@ def _kind(prices: PriceBook, model: str, now_ns: int) -> str:
     return "unpriced" if price is None else price.kind
 
 
-def _table(title: str, *, header: bool = True) -> Table:
+def _table(title: str) -> Table:
     return Table(
         title=title,
         title_justify="left",
         title_style="bold",
         box=box.SIMPLE_HEAD,
-        show_header=header,
         header_style="dim",
+        padding=(0, 1, 0, 0),  # it is to fit into 80 columns
     )
