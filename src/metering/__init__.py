@@ -4,12 +4,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metering.accounts import Agreement, Overrides, RateOverride, TokenPrices
     from metering.asgi.billing import BillingMiddleware
     from metering.asgi.clamp import ClampMiddleware
     from metering.asgi.limiter import LimiterMiddleware
     from metering.asgi.meter import MeterMiddleware
     from metering.asgi.parts import Parts
     from metering.asgi.tier import TierMiddleware
+    from metering.backends.memory import MemoryLimitStore
+    from metering.billing import Biller
+    from metering.config import Plan, load_plan
     from metering.errors import (
         AccountNotFoundError,
         ConfigurationError,
@@ -19,39 +23,69 @@ if TYPE_CHECKING:
         StorageError,
         UsageError,
     )
+    from metering.limit_rules import LimitRule
+    from metering.limiter import Limiter
     from metering.metering import Metering, MeteringMiddleware
+    from metering.quota import BudgetQuota, RateQuota
+    from metering.tiers import TierResolver
 
 __version__ = "0.1.0"
 
 __all__ = [
     "AccountNotFoundError",
+    "Agreement",
+    "Biller",
     "BillingMiddleware",
+    "BudgetQuota",
     "ClampMiddleware",
     "ConfigurationError",
     "JournalFullError",
     "LedgerError",
+    "LimitRule",
+    "Limiter",
     "LimiterMiddleware",
+    "MemoryLimitStore",
     "MeterMiddleware",
     "Metering",
     "MeteringError",
     "MeteringMiddleware",
+    "Overrides",
     "Parts",
+    "Plan",
+    "RateOverride",
+    "RateQuota",
     "StorageError",
     "TierMiddleware",
+    "TierResolver",
+    "TokenPrices",
     "UsageError",
+    "load_plan",
 ]
 
 # Where each name lives. It is imported when it is first asked for: pytest imports this
 # package at every start for the plugin's sake, and SQLAlchemy alone takes 0.1 s.
 _HOMES = {
+    "Agreement": "metering.accounts",
+    "Biller": "metering.billing",
     "BillingMiddleware": "metering.asgi.billing",
+    "BudgetQuota": "metering.quota",
     "ClampMiddleware": "metering.asgi.clamp",
+    "LimitRule": "metering.limit_rules",
+    "Limiter": "metering.limiter",
     "LimiterMiddleware": "metering.asgi.limiter",
+    "MemoryLimitStore": "metering.backends.memory",
     "MeterMiddleware": "metering.asgi.meter",
     "Metering": "metering.metering",
     "MeteringMiddleware": "metering.metering",
+    "Overrides": "metering.accounts",
     "Parts": "metering.asgi.parts",
+    "Plan": "metering.config",
+    "RateOverride": "metering.accounts",
+    "RateQuota": "metering.quota",
     "TierMiddleware": "metering.asgi.tier",
+    "TierResolver": "metering.tiers",
+    "TokenPrices": "metering.accounts",
+    "load_plan": "metering.config",
 }
 
 

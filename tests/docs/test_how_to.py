@@ -1,0 +1,99 @@
+"""What the how-to pages tell a reader to type does what they say."""
+
+import re
+from pathlib import Path
+from types import FunctionType
+
+import httpx
+import pytest
+
+import metering
+from metering.testing import FakeModel
+from metering.usage import Usage
+
+pytestmark = pytest.mark.anyio
+
+PAGES = Path(__file__).parents[2] / "docs" / "how-to"
+CHAT = {"model": "m", "messages": [{"role": "user", "content": "a b c"}]}
+
+
+def python_of(name):
+    """Return the Python blocks of a page, one after another."""
+    text = (PAGES / name).read_text(encoding="utf-8")
+    blocks = re.findall(r"^( *)```python\n(.*?)^ *```", text, re.DOTALL | re.MULTILINE)
+    return "".join(
+        re.sub(f"^{indent}", "", block, flags=re.MULTILINE) for indent, block in blocks
+    )
+
+
+def run(page, **names):
+    """Run the Python of a page; return the names that it has made."""
+    FunctionType(compile(python_of(page), page, "exec"), names)()
+    return names
+
+
+@pytest.fixture
+def pieces():
+    """Run the page on one piece; return its names."""
+    return run("use-one-piece.md", app=FakeModel())
+
+
+async def _ask(app, **body):
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        return await client.post("/v1/chat/completions", json=CHAT | body)
+
+
+@pytest.mark.parametrize(("name", "served"), [("limited", 2), ("by_address", 1)])
+async def test_a_limiter_alone(pieces, name, served):
+    """So many calls are served within a minute, the next one is not."""
+    answers = [await _ask(pieces[name]) for _ in range(served + 1)]
+
+    assert [200] * served + [429] == [answer.status_code for answer in answers]
+    assert int(answers[-1].headers["retry-after"]) > 0
+
+
+async def test_a_clamp_alone(pieces):
+    """A thousand tokens asked for, a hundred allowed."""
+    answer = await _ask(pieces["capped"], max_tokens=1000)
+
+    assert "100" == answer.headers["x-output-tokens-limit"]
+
+
+async def test_a_meter_alone(pieces, capsys):
+    """The usage is printed."""
+    await _ask(pieces["watched"])
+
+    assert f"m {Usage(input_tokens=3, output_tokens=64)}\n" == capsys.readouterr().out
+
+
+async def test_vllm_s_middleware_and_the_account_beside_it(tmp_path, monkeypatch):
+    """The class is called with the app alone; the key of the second step is served."""
+    monkeypatch.setenv("METERING_CONFIG", "preset:friendli")
+    monkeypatch.setenv("METERING_DATA", str(tmp_path))
+    key = await run("serve-vllm.md")["sign_up"]()
+    module, _, name = re.search(
+        r"--middleware (\w+(\.)\w+)", (PAGES / "serve-vllm.md").read_text()
+    )[1].partition(".")
+    stack = getattr(__import__(module), name)(FakeModel())
+    transport = httpx.ASGITransport(stack)
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        body = CHAT | {"model": "zai-org/GLM-4.7"}
+        answers = [
+            await client.post("/v1/chat/completions", json=body, headers=headers)
+            for headers in ({}, {"authorization": f"Bearer {key}"})
+        ]
+        closed = await client.post("/v1/images/generations", json=body)
+
+    assert [401, 200] == [answer.status_code for answer in answers]
+    assert "x-usage-cost-usd" in answers[1].headers
+    assert 403 == closed.status_code
+    assert metering.MeteringMiddleware is getattr(__import__(module), name)
+
+
+def test_the_index_lists_every_page():
+    listed = re.findall(r"\]\(([a-z-]+\.md)\)", (PAGES / "index.md").read_text())
+
+    assert sorted(p.name for p in PAGES.glob("*.md") if p.name != "index.md") == sorted(
+        listed
+    )
