@@ -264,6 +264,19 @@ class StuckOnce:
         pass
 
 
+class SharedDict:
+    """Snapshots in a dict."""
+
+    def __init__(self):
+        self.records = {}
+
+    async def get(self, name):
+        return self.records.get(name)
+
+    async def put(self, name, record, *, ttl_ns):
+        self.records[name] = record
+
+
 async def test_the_next_leads_where_the_leader_was_cancelled(ledger, clock):
     """One who waits reads then, and the others wait for that one."""
     snapshots = StuckOnce()
@@ -331,6 +344,23 @@ class TestOtherProcesses:
             ledger.look_gate.set()
 
         assert 2 == ledger.looks
+
+    async def test_a_shared_snapshot_of_before_the_change_is_not_taken(
+        self, ledger, clock
+    ):
+        """Another process put it there, and whoever knows of the change passes it."""
+        shared = SharedDict()
+        resolvers = [
+            TierResolver(ledger, TIERS, clock=clock, snapshots=shared) for _ in range(2)
+        ]
+        before = [await each.by_key(SECRET) for each in resolvers]
+        reads_before = ledger.reads
+        ledger.revoke_key("k1", now_ns=clock())
+        clock.advance(seconds=1)
+        after = [await each.by_key(SECRET) for each in resolvers]
+
+        assert [False, False, True, True] == [c.revoked for c in before + after]
+        assert (1, 2) == (reads_before, ledger.reads)
 
     async def test_while_the_ledger_is_down_the_last_known_still_serves(
         self, ledger, resolver, clock
