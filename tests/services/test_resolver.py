@@ -273,7 +273,7 @@ class SharedDict:
     async def get(self, name):
         return self.records.get(name)
 
-    async def put(self, name, record, *, ttl_ns):
+    async def put(self, name, record, **_ttl):
         self.records[name] = record
 
 
