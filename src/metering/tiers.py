@@ -337,17 +337,14 @@ class TierResolver:
             return known.caller
         if found is None:
             self._known.pop(name, None)
-        if forgotten == self._forgotten:
-            # Else something changed while it was read, and the old must not stick.
-            self._remember(name, found)
-        return found
-
-    def _remember(self, name: str, found: Resolved | None) -> None:
+        if forgotten != self._forgotten:
+            return found  # something changed meanwhile, and the old must not stick
         if found is None:
             _put(self._unknown_until_ns, name, self._clock() + UNKNOWN_NS, UNKNOWN_MAX)
         else:
             self._unknown_until_ns.pop(name, None)
             _put(self._known, name, _Known(found, self._changes), SIZE_MAX)
+        return found
 
     async def _load_key(self, key_hash: str, *, fresh: bool) -> Resolved | None:
         record = None
@@ -388,13 +385,11 @@ class TierResolver:
 
     def _tell_of_pin(self, account: Account) -> None:
         if self._tiers.lacks_pin_of(account):
-            served = self._tiers.tier_of(account).name
             _log.error(
                 "pinned_tier_missing",
                 account=account.id,
                 pin=account.pin,
-                served=served,
-                fix="Pin the account to a tier of the plan, or to None.",
+                served=self._tiers.tier_of(account).name,
             )
 
 
