@@ -310,8 +310,7 @@ class TierResolver:
         try:
             flight.found = await self._read(name, load)
         except StorageError as error:
-            flight.error = error
-            flight.landed = True
+            flight.landed, flight.error = True, error
             raise
         else:
             flight.landed = True
