@@ -8,6 +8,7 @@ venv := .venv
 bin := $(venv)/bin
 # Newer than pyproject.toml exactly when all that it names is installed.
 stamp := $(venv)/installed
+peers := $(venv)/installed-peers
 
 .DEFAULT_GOAL := help
 .PHONY: help install test lint unit coverage bench demo clean
@@ -35,7 +36,7 @@ coverage: $(stamp) ## All tests, and the lines and branches that none of them re
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
-bench: $(stamp) ## What the library costs per request
+bench: $(peers) ## What the library costs, and others beside it, in six minutes
 	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
 
 demo: $(stamp) ## A small model server with everything around it
@@ -52,4 +53,8 @@ $(stamp): pyproject.toml
 	$(PYTHON) -m venv $(venv)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(bin)/python -m pip install --quiet --editable . --group dev
+	touch $@
+
+$(peers): $(stamp)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --group bench
 	touch $@

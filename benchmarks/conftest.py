@@ -11,7 +11,10 @@ COLUMNS = ("name", "value", "unit", "floor", "ratio", "goal", "met")
 
 
 class Row(msgspec.Struct, frozen=True):
-    """A line of the table; floor in the same unit, ratio of the value to it."""
+    """A line of the table; floor in the same unit, ratio of the value to it.
+
+    Where the name says "beside ours", the floor is what ours took.
+    """
 
     name: str
     value: float
@@ -40,12 +43,15 @@ def tell(request: pytest.FixtureRequest) -> Any:
         *,
         floor: float | None = None,
         ratio_max: float | None = None,
+        ratio_min: float | None = None,
         value_max: float | None = None,
     ) -> None:
         ratio = value / floor if floor else None
         goal, met = "", None
         if ratio_max is not None and ratio is not None:
             goal, met = f"<= {ratio_max:g}x", ratio <= ratio_max
+        elif ratio_min is not None and ratio is not None:
+            goal, met = f">= {ratio_min:g}x", ratio >= ratio_min
         elif value_max is not None:
             goal, met = f"<= {value_max:g} {unit}", value <= value_max
         row = Row(name, value, unit, floor, ratio, goal, met)

@@ -15,7 +15,7 @@ from metering.backends.ledger_memory import MemoryLedger
 from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
 
-__all__ = ["JsonApp", "StreamApp", "metered", "request"]
+__all__ = ["ANSWER", "JsonApp", "StreamApp", "metered", "request"]
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 HUGE = RateOverride(1_000_000_000, 60 * NS_PER_S)
@@ -34,7 +34,7 @@ _ASK = {
     "max_tokens": 100_000,  # above the cap, so that the body is written anew
 }
 
-_ANSWER = _encode(
+ANSWER = _encode(
     {
         "id": "chatcmpl-0001",
         "object": "chat.completion",
@@ -61,10 +61,10 @@ class JsonApp:
             "status": 200,
             "headers": [
                 (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(_ANSWER)),
+                (b"content-length", b"%d" % len(ANSWER)),
             ],
         }
-        self._body: Message = {"type": "http.response.body", "body": _ANSWER}
+        self._body: Message = {"type": "http.response.body", "body": ANSWER}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - one answer for all
         """Answer."""
@@ -119,10 +119,19 @@ class StreamApp:
             await send(body)
 
 
+async def drop(_message: Message) -> None:
+    """Let an answer go."""
+
+
 def request(
-    app: ASGIApp, secret: str, *, path: str = "/v1/chat/completions", **members: Any
+    app: ASGIApp,
+    secret: str,
+    *,
+    path: str = "/v1/chat/completions",
+    send: Send = drop,
+    **members: Any,
 ) -> Callable[[], Awaitable[None]]:
-    """Return what sends one request of 2 kB to *app*, and drops the answer."""
+    """Return what sends one request of 2 kB to *app*, and the answer to *send*."""
     body = _encode(_ASK | members)
     asked: Message = {"type": "http.request", "body": body, "more_body": False}
     scope: Scope = {
@@ -151,9 +160,6 @@ def request(
 
     async def receive() -> Message:
         return asked
-
-    async def send(message: Message) -> None:
-        pass
 
     async def ask() -> None:
         await app({**scope, "state": {}}, receive, send)
