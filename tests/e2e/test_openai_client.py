@@ -187,7 +187,7 @@ async def test_the_async_client_is_served_alike(run_service):
 
 @pytest.mark.anyio
 async def test_who_leaves_a_stream_pays_for_what_was_sent(run_service):
-    """Gone after 20 chunks: 20 tokens of a cent are charged, the rest is free again."""
+    """Gone after the role and 19 words: 19 cents are charged, the rest is free again."""
 
     async def hold(chunk):
         if chunk == 20:
@@ -209,10 +209,10 @@ async def test_who_leaves_a_stream_pays_for_what_was_sent(run_service):
         (event,) = await anyio.to_thread.run_sync(
             lambda: service.events("acme", calls=1)
         )
-        # $4 of the $5 credit were held; $4.80 are there again.
+        # $4 of the $5 credit were held; $4.81 are there again.
         whole = await client.chat.completions.create(**CHAT, max_tokens=480)
 
     assert ("client_gone", "estimated") == (event.ending, event.usage_source)
-    assert (20, PICO // 5) == (event.usage.output_tokens, event.charge_p)
+    assert (19, 19 * PICO // 100) == (event.usage.output_tokens, event.charge_p)
     assert service.model.calls[0].disconnected
     assert 400 == whole.usage.completion_tokens
