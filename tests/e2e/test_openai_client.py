@@ -187,7 +187,7 @@ async def test_the_async_client_is_served_alike(run_service):
 
 @pytest.mark.anyio
 async def test_who_leaves_a_stream_pays_for_what_was_sent(run_service):
-    """Gone after the role and 19 words: 19 cents are charged, the rest is free again."""
+    """Gone after the role and 19 words: 19 cents are charged, the rest is free."""
 
     async def hold(chunk):
         if chunk == 20:
