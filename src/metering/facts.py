@@ -2,7 +2,7 @@
 
 import msgspec
 
-__all__ = ["OutputBound", "RequestFacts"]
+__all__ = ["OutputBound", "ReasoningBudget", "RequestFacts"]
 
 
 class OutputBound(msgspec.Struct, frozen=True, gc=False):
@@ -18,6 +18,24 @@ class OutputBound(msgspec.Struct, frozen=True, gc=False):
     tokens: int | None
 
 
+class ReasoningBudget(msgspec.Struct, frozen=True, gc=False):
+    """What a request sets aside for reasoning, out of its output.
+
+    Attributes:
+        field: Name of the top-level member that says so, such as `thinking`.
+        name: Name of the count within that member, such as `budget_tokens`.
+        tokens: The count.
+        tokens_min: The least that servers accept.
+        off: The member's JSON where there is to be no reasoning.
+    """
+
+    field: str
+    name: str
+    tokens: int
+    tokens_min: int
+    off: bytes
+
+
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the pieces must know of a request before it is admitted.
 
@@ -29,6 +47,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             `min_tokens`: lowered with the bound, for servers refuse one above it.
         output_field: Name of the bound to write where none is present; empty where
             one is present that is no number: the app's own refusal must stay.
+        reasoning: What of the output is for reasoning, where servers refuse a request
+            whose bound leaves no more than that.
         output_default: What an absent bound means on the wire; None: as much as fits.
         outputs: How many outputs are written: choices, beams, times prompts.
         input_bytes: UTF-8 bytes of everything the model reads; with `template_tokens`
@@ -37,6 +57,8 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         input_unbounded: Input that the bytes do not bound, such as an image by URL.
         streams: Whether the client asked for a stream.
         usage_asked: Whether the client asked for usage in that stream.
+        unmetered: The member that makes the request run where nothing here meters it,
+            such as `background`; empty where there is none.
     """
 
     model: str
@@ -44,6 +66,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     output_bounds: tuple[OutputBound, ...] = ()
     output_floors: tuple[OutputBound, ...] = ()
     output_field: str = ""
+    reasoning: ReasoningBudget | None = None
     output_default: int | None = None
     outputs: int = 1
     input_bytes: int = 0
@@ -51,6 +74,7 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_unbounded: bool = False
     streams: bool = False
     usage_asked: bool = False
+    unmetered: str = ""
 
     @property
     def input_tokens_max(self) -> int:

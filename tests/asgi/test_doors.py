@@ -11,10 +11,10 @@ pytestmark = pytest.mark.anyio
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 BODY = {"model": LLAMA, "messages": [{"role": "user", "content": "a b c"}]}
 UNMETERED = [
-    "/v1/responses",
-    "/v1/messages",
-    "/v1/messages/",
-    "/llm/v1/messages",
+    "/v1/responses/compact",
+    "/v1/messages/batches",
+    "/v1/messages/batches/",
+    "/llm/v1/messages/batches",
     "/v1/audio/transcriptions",
     "/api/v1/images/generations",
     "/v1/batches",
@@ -101,14 +101,14 @@ async def test_open_by_decision_with_one_warning_a_path(open_service):
     async with open_service(Open(), unmetered="pass") as service:
         with capture_logs() as logs:
             for _ in range(3):
-                answer = await service.client.post("/v1/messages", json=BODY)
-                await service.client.post("/v1/responses", json=BODY)
+                answer = await service.client.post("/v1/batches", json=BODY)
+                await service.client.post("/v1/rerank", json=BODY)
             first = list(logs)
             for number in range(100):
-                await service.client.post(f"/{number}/v1/messages", json=BODY)
+                await service.client.post(f"/{number}/v1/batches", json=BODY)
 
     assert 200 == answer.status_code
-    assert ["/v1/messages", "/v1/responses"] == [line["path"] for line in first]
+    assert ["/v1/batches", "/v1/rerank"] == [line["path"] for line in first]
     assert [("warning", "route_not_metered")] == list(
         {(line["log_level"], line["event"]) for line in first}
     )
@@ -124,7 +124,7 @@ async def test_one_path_can_be_declared_to_be_the_apps_own(open_service):
             own = await service.client.post("/v1/embeddings", json=BODY)
         other = await service.client.post("/v1/messages", json=BODY)
 
-    assert [200, 200, 403] == [a.status_code for a in (mail, own, other)]
+    assert [200, 200, 401] == [a.status_code for a in (mail, own, other)]
     assert [] == logs
 
 
@@ -141,15 +141,16 @@ async def test_a_route_can_give_a_closed_door_a_dialect(open_service):
 async def test_a_piece_that_does_not_bill_closes_nothing(hand_written):
     """The clamp alone has no money to guard."""
     app = Open()
-    client = hand_written(None, BODY, path="/v1/messages")
+    client = hand_written(None, BODY, path="/v1/batches")
     await client.call(ClampMiddleware(app, Parts()))
 
-    assert (200, ["/v1/messages"]) == (client.status, app.paths)
+    assert (200, ["/v1/batches"]) == (client.status, app.paths)
 
 
+@pytest.mark.parametrize("path", ["/v1/realtime", "/v1/responses", "/x/v1/responses"])
 @pytest.mark.parametrize("unmetered", ["refuse", "pass"])
-async def test_a_realtime_websocket_is_a_door_too(open_service, unmetered):
-    """It is turned away before it is accepted."""
+async def test_a_websocket_to_a_model_is_a_door_too(open_service, unmetered, path):
+    """It is turned away before it is accepted, also where HTTP would be metered."""
     reached, sent = [], []
 
     async def app(scope, _receive, _send):
@@ -158,12 +159,12 @@ async def test_a_realtime_websocket_is_a_door_too(open_service, unmetered):
     async def send(message):
         sent.append(message)
 
-    scope = {"type": "websocket", "path": "/v1/realtime", "headers": []}
+    scope = {"type": "websocket", "path": path, "headers": []}
     async with open_service(app, unmetered=unmetered) as service:
         await service.meter.wrap(app)(scope, None, send)
 
     if unmetered == "pass":
-        assert (["/v1/realtime"], []) == (reached, sent)
+        assert ([path], []) == (reached, sent)
     else:
         closed = {"code": 1008, "reason": "route_not_metered"}
         assert ([], [{"type": "websocket.close", **closed}]) == (reached, sent)

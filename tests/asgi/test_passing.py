@@ -72,7 +72,7 @@ def _http(method, path, **more):
         _http("GET", PATH),
         _http("HEAD", PATH),
         _http("OPTIONS", PATH),
-        {"type": "websocket", "path": PATH, "headers": []},
+        {"type": "websocket", "path": "/live", "headers": []},
         {"type": "of a later specification"},
     ],
     ids=lambda scope: " ".join(str(v) for v in scope.values() if v),

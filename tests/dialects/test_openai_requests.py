@@ -44,13 +44,15 @@ def clamped(dialect: Dialect, body: bytes) -> dict[str, object]:
 
 
 def test_each_path_leads_to_its_dialect() -> None:
-    """The table maps the paths of OpenAI's API to the dialects by name."""
+    """The table maps the default paths to the dialects by name."""
     names = {path: dialect.name for path, dialect in DIALECT_BY_PATH.items()}
 
     assert names == {
         "/v1/chat/completions": "openai.chat",
         "/v1/completions": "openai.completions",
         "/v1/embeddings": "openai.embeddings",
+        "/v1/responses": "openai.responses",
+        "/v1/messages": "anthropic.messages",
     }
     assert len({dialect.name for dialect in DIALECTS}) == len(DIALECTS)
 

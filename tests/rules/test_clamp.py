@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from metering.clamp import ClampPlan, plan_clamp
-from metering.facts import OutputBound, RequestFacts
+from metering.clamp import ClampPlan, plan_clamp, written_budget
+from metering.facts import OutputBound, ReasoningBudget, RequestFacts
 
 CAP = 4096
 
@@ -111,3 +111,43 @@ def test_nothing_above_the_cap_is_left_and_nothing_is_widened(
     named = [tokens for tokens in bounds if tokens is not None]
     assert plan.output_tokens_max <= max(named, default=cap)
     assert plan.clamped_from == (max(named) if named and max(named) > cap else None)
+
+
+@given(
+    cap=st.integers(1, 100_000),
+    asked=st.integers(1025, 200_000),
+    budget=st.integers(1024, 200_000),
+)
+def test_reasoning_stays_below_a_lowered_bound(
+    cap: int, asked: int, budget: int
+) -> None:
+    """What a server would accept stays so, and an answer keeps its share."""
+    thinking = ReasoningBudget("thinking", "budget_tokens", budget, 1024, b"off")
+    plan = plan_clamp(facts(OutputBound(MAX, asked), reasoning=thinking), cap)
+    allowed, left = plan.output_tokens_max, plan.reasoning_tokens
+
+    if budget >= asked:  # refused, or never a part of the bound
+        assert left is None
+    elif left is None:
+        assert budget < allowed
+        assert budget == 1024 or allowed == asked
+    elif left == 0:
+        assert allowed <= 1024
+    else:
+        assert 1024 <= left < allowed
+        assert left == 1024 or left * asked <= budget * allowed
+
+
+@pytest.mark.parametrize(
+    ("tokens", "written"),
+    [
+        (2000, b'{"type":"enabled","n":2000,"display":"omitted"}'),
+        (0, b"off"),
+    ],
+)
+def test_a_budget_is_written_where_it_was(tokens: int, written: bytes) -> None:
+    """All else of its member stays; without reasoning the member says just that."""
+    member = b'{"type":"enabled","n":16000,"display":"omitted"}'
+    budget = ReasoningBudget("thinking", "n", 16_000, 1024, b"off")
+
+    assert written_budget(budget, member, tokens) == written

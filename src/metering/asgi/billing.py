@@ -48,6 +48,8 @@ class BillingMiddleware(Piece):
         refusal = await read_call(call, scope, receive, self.parts.body_bytes_max)
         if refusal is not None or call.members is None:
             return refusal
+        if self.parts.unmetered_refused and call.facts and call.facts.unmetered:
+            return _not_metered(call.facts.unmetered)
         return self._price(call, call.caller)
 
     def _price(self, call: Call, caller: Resolved) -> Refusal | None:
@@ -97,6 +99,14 @@ class BillingMiddleware(Piece):
         if demand is not None:
             call.demands.append(demand)
         return None
+
+
+def _not_metered(member: str) -> Refusal:
+    return Refusal(
+        "route_not_metered",
+        f"What a request runs with {member!r} is not metered here, and nothing is"
+        f" served unmetered. Leave {member!r} out.",
+    )
 
 
 def _output_tokens_max(

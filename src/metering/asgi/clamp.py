@@ -7,7 +7,8 @@ from metering.asgi.context import Call
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
-from metering.clamp import plan_clamp
+from metering.clamp import plan_clamp, written_budget
+from metering.facts import RequestFacts
 
 __all__ = ["ClampMiddleware"]
 
@@ -38,7 +39,15 @@ class ClampMiddleware(Piece):
         if call.caller is not None:
             cap = call.caller.output_tokens_max
         if cap is not None:
-            call.clamp = plan_clamp(call.facts, cap)
-            for name, tokens in call.clamp.changes:
-                call.changes[name] = b"%d" % tokens
+            _lower(call, call.facts, cap)
         return None
+
+
+def _lower(call: Call, facts: RequestFacts, cap: int) -> None:
+    call.clamp = plan = plan_clamp(facts, cap)
+    for name, tokens in plan.changes:
+        call.changes[name] = b"%d" % tokens
+    budget, reasoning = facts.reasoning, plan.reasoning_tokens
+    if budget is not None and reasoning is not None and call.members is not None:
+        member = bytes(call.members[budget.field])
+        call.changes[budget.field] = written_budget(budget, member, reasoning)

@@ -42,16 +42,22 @@ class Doors:
         self._warned: set[str] = set()
 
     def dialect_of(self, scope: Scope) -> Dialect | None:
-        """Return what is spoken: `UNMETERED` to refuse it, None to leave it alone."""
+        """Return what is spoken: `UNMETERED` to refuse it, None to leave it alone.
+
+        Dialects are spoken over HTTP: where a websocket leads to a model, nothing here
+        meters it.
+        """
         routes, path = self._routes, scope["path"]
         if path not in routes:
             path = route_path(scope)
-            if path not in routes:
-                dialect = DIALECT_BY_ENDING.get(ending_of(path))
-                if dialect is UNMETERED and not self._refuses_unmetered(path):
-                    return None
-                return dialect
-        return routes[path]
+        dialect = (
+            routes[path] if path in routes else DIALECT_BY_ENDING.get(ending_of(path))
+        )
+        if dialect is not None and scope["type"] == "websocket":
+            dialect = UNMETERED
+        if dialect is UNMETERED and not self._refuses_unmetered(path):
+            return None
+        return dialect
 
     def _refuses_unmetered(self, path: str) -> bool:
         if self._bills and not self._refuses:
@@ -71,10 +77,10 @@ async def route_not_metered(call: Call, scope: Scope, receive: Receive) -> Refus
     return Refusal(
         "route_not_metered",
         f"The path {path!r} serves a model in a way that is not metered here, and"
-        " nothing is served unmetered. Use the Chat Completions, Completions or"
-        " Embeddings API. Its operator can name the dialect spoken there, or"
-        ' "none" where it serves no model, in [[routes]], or let all such paths pass'
-        ' with calls.unmetered = "pass".',
+        " nothing is served unmetered. Use the Chat Completions, Completions,"
+        " Embeddings, Responses or Messages API. Its operator can name the dialect"
+        ' spoken there, or "none" where it serves no model, in [[routes]], or let all'
+        ' such paths pass with calls.unmetered = "pass".',
     )
 
 

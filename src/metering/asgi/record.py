@@ -46,7 +46,7 @@ def running_event(
     )
     if event.charge_p > AMOUNT_MAX_P:
         event = _quarantined(call, "recovered", 0, at_ns)
-    elif report.usage is None:
+    elif report.usage is None or report.partial:
         event = _flagged(event, "estimated")
     return _flagged(event, "recovered")
 
@@ -106,7 +106,7 @@ def _measured(
     call: Call, report: Report, ending: Ending, status: int
 ) -> tuple[Usage, UsageSource]:
     if report.usage is not None:
-        return report.usage, "upstream"
+        return report.usage, "estimated" if report.partial else "upstream"
     served = ending in {"completed", "client_gone", "cancelled"}
     if status >= _ERROR_STATUS or not (served or report.counted_tokens):
         return _NOTHING, "none"
@@ -116,9 +116,7 @@ def _measured(
 def _estimate(call: Call, output_tokens: int) -> Usage:
     if call.facts is None:
         return _NOTHING
-    return Usage(
-        input_tokens=call.estimate_input_tokens(), output_tokens=output_tokens
-    )
+    return Usage(input_tokens=call.estimate_input_tokens(), output_tokens=output_tokens)
 
 
 def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> UsageEvent:

@@ -39,6 +39,8 @@ class Report(NamedTuple):
         failed: Whether the response carried an error in place of an answer.
         refused: Why the usage it named was set aside, as it cannot be true; "" if it
             was not. `usage` is then None, and never to be taken for zero.
+        partial: Whether more was written than `usage` was told for: its output is
+            then what was counted on the way.
     """
 
     usage: Usage | None = None
@@ -46,6 +48,7 @@ class Report(NamedTuple):
     time_source: str = ""
     failed: bool = False
     refused: str = ""
+    partial: bool = False
 
 
 class StreamReader(Protocol):

@@ -7,10 +7,12 @@ its last two segments, such as `chat/completions`.
 from dataclasses import replace
 from typing import Final
 
+from metering.dialects.anthropic_messages import ANTHROPIC_MESSAGES
 from metering.dialects.dialect import Dialect
 from metering.dialects.openai_chat import OPENAI_CHAT
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
+from metering.dialects.openai_responses import OPENAI_RESPONSES
 
 __all__ = [
     "DIALECTS",
@@ -24,6 +26,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     OPENAI_CHAT,
     OPENAI_COMPLETIONS,
     OPENAI_EMBEDDINGS,
+    OPENAI_RESPONSES,
+    ANTHROPIC_MESSAGES,
 )
 
 DIALECT_BY_PATH: Final[dict[str, Dialect]] = {
@@ -42,7 +46,6 @@ UNMETERED: Final[Dialect] = replace(OPENAI_CHAT, name="unmetered", paths=())
 _UNMETERED_ENDINGS = frozenset(
     {
         # OpenAI, and those who serve its API
-        "v1/responses",
         "responses/compact",
         "v1/batches",
         "v1/moderations",
@@ -60,7 +63,6 @@ _UNMETERED_ENDINGS = frozenset(
         "images/variations",
         # Anthropic
         "v1/complete",
-        "v1/messages",
         "messages/batches",
         # vLLM and SGLang, which serve many of the above on the same engine
         "completions/batch",

@@ -6,26 +6,38 @@ Inside a JSON string a quote is always escaped: no text can look like it.
 """
 
 import re
+from functools import cache
 
 from metering.dialects.openai_usage import TEXT_BYTES_PER_TOKEN
 
 __all__ = ["TextCounter"]
 
 _NAMES = ("content", "text", "reasoning_content", "reasoning", "arguments", "refusal")
-_MARKS = tuple(f'"{name}":{space}"'.encode() for space in ("", " ") for name in _NAMES)
-_ANY_MARK = re.compile(rb'"(?:%s)"\s*:\s*"(?!")' % "|".join(_NAMES).encode())
 _ESCAPED_TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*+', re.DOTALL)
 
 
+@cache
+def _spellings(names: tuple[str, ...]) -> tuple[tuple[bytes, ...], re.Pattern[bytes]]:
+    """Return how members before a text are usually written, and all other ways."""
+    marks = (f'"{name}":{space}"'.encode() for space in ("", " ") for name in names)
+    any_mark = rb'"(?:%s)"\s*:\s*"(?!")' % "|".join(names).encode()
+    return tuple(marks), re.compile(any_mark)
+
+
 class TextCounter:
-    """Counts events that write something, and the bytes of what they write."""
+    """Counts events that write something, and the bytes of what they write.
 
-    __slots__ = ("_events", "_mark", "_text_bytes")
+    Args:
+        names: Names of the members that hold text, the most frequent first.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("_any_mark", "_events", "_mark", "_marks", "_text_bytes")
+
+    def __init__(self, names: tuple[str, ...] = _NAMES) -> None:
         self._events = 0
         self._text_bytes = 0
-        self._mark = _MARKS[0]
+        self._marks, self._any_mark = _spellings(names)
+        self._mark = self._marks[0]
 
     @property
     def tokens(self) -> int:
@@ -52,9 +64,9 @@ class TextCounter:
 
     def _add_other(self, block: bytes) -> None:
         """Take many events at once, or the first that are spelled otherwise."""
-        marks = [mark for mark in _MARKS if self._count(block, mark)]
+        marks = [mark for mark in self._marks if self._count(block, mark)]
         if not marks and (b'" :' in block or b":  " in block):
-            found = _ANY_MARK.search(block)
+            found = self._any_mark.search(block)
             if found and self._count(block, found[0]):
                 marks = [found[0]]
         if marks:

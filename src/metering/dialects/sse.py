@@ -22,13 +22,14 @@ class EventCutter:
     Attributes:
         held: The bytes of the unfinished event. While it is empty, a chunk that ends
             in a blank line is a block as it stands, and `cut` need not be called.
+        overlong: Whether an event is passing that is too long to be held.
     """
 
-    __slots__ = ("_overlong", "held")
+    __slots__ = ("held", "overlong")
 
     def __init__(self) -> None:
         self.held = bytearray()
-        self._overlong = False  # held is then but the last byte of what passed
+        self.overlong = False  # held is then but the last byte of what passed
 
     def cut(self, chunk: bytes) -> tuple[bytes, bytes]:
         """Take the next chunk.
@@ -38,7 +39,7 @@ class EventCutter:
             events that are now whole. An event that turns out overlong is the last of
             them, as far as it goes.
         """
-        if self._overlong:
+        if self.overlong:
             return self._pass_overlong(chunk)
         held = self.held
         end = self._last_end(chunk)
@@ -51,7 +52,7 @@ class EventCutter:
 
     def rest(self) -> bytes:
         """Return the unfinished event, once the stream has ended."""
-        return b"" if self._overlong else bytes(self.held)
+        return b"" if self.overlong else bytes(self.held)
 
     def _last_end(self, chunk: bytes) -> int:
         """Return where in *chunk* its last blank line ends, or 0."""
@@ -75,7 +76,7 @@ class EventCutter:
             return b""
         start = bytes(held)
         held[:] = start[-1:]
-        self._overlong = True
+        self.overlong = True
         return start
 
     def _pass_overlong(self, chunk: bytes) -> tuple[bytes, bytes]:
@@ -86,7 +87,7 @@ class EventCutter:
             return chunk, b""
         end = blank.end() - len(self.held)
         self.held.clear()
-        self._overlong = False
+        self.overlong = False
         _, block = self.cut(chunk[end:])
         return chunk[:end], block
 

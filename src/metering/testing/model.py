@@ -1,24 +1,23 @@
 """A model server without a model: an ASGI app for tests, the demo and benchmarks."""
 
 from collections import deque
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Collection,
+    Iterator,
+    Mapping,
+    MutableMapping,
+)
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.lowlevel
 import msgspec
 
-from metering.testing.openai_replies import (
-    Job,
-    RefusedError,
-    check_model,
-    embeddings,
-    event,
-    job_of,
-    refusal,
-    whole,
-)
+from metering.testing import anthropic_replies, openai_replies, responses_replies
+from metering.testing.reading import Json, RefusedError, check_model
 
 __all__ = ["FakeCall", "FakeModel"]
 
@@ -30,6 +29,24 @@ _CALLS_MAX = 1000
 _CHAT = "/v1/chat/completions"
 _COMPLETIONS = "/v1/completions"
 _EMBEDDINGS = "/v1/embeddings"
+_RESPONSES = "/v1/responses"
+_MESSAGES = "/v1/messages"
+_PATHS = frozenset({_CHAT, _COMPLETIONS, _EMBEDDINGS, _RESPONSES, _MESSAGES})
+_ERROR_EVENTS: Mapping[str, Callable[[str], bytes]] = {
+    _RESPONSES: responses_replies.error_event,
+    _MESSAGES: anthropic_replies.error_event,
+}
+
+
+class _Job(Protocol):
+    """What is to be written for one request, whatever the dialect."""
+
+    @property
+    def streams(self) -> bool: ...
+
+    def whole(self, *, tells_usage: bool) -> Json: ...
+
+    def events(self, *, tells_usage: bool) -> Iterator[bytes]: ...
 
 
 @dataclass(slots=True)
@@ -54,19 +71,20 @@ class FakeCall:
 
 
 class FakeModel:
-    """Speaks OpenAI's chat, completions and embeddings; a token is a word.
+    """Speaks OpenAI's chat, completions, embeddings and Responses, and Messages.
 
     It reads as many tokens as there are words, and writes "w1 w2 w3 …". Equal requests
-    get equal bytes. What vLLM refuses it refuses, with the same status.
+    get equal bytes. What vLLM or Anthropic refuse it refuses, with the same status.
 
     Args:
         models: Names it serves; empty for any.
         output_tokens: Tokens of one output that no bound cuts.
-        compute_ms: Compute time to report, in vLLM's `metrics`.
+        compute_ms: Compute time to report, in vLLM's `metrics`; not in Responses and
+            Messages, where no server tells it.
         cached_tokens: Input tokens to report as read from the cache.
         reasoning_tokens: Output tokens to report as reasoning.
         usage: Whether to tell usage at all.
-        done: Whether a stream ends in `[DONE]`.
+        done: Whether a stream of chat or completions ends in `[DONE]`.
         pause: Awaited before each message of a body, with its number from 0: a test
             holds a stream there.
         fail_at: Number of body messages after which it raises RuntimeError.
@@ -96,7 +114,8 @@ class FakeModel:
         self._models = tuple(models)
         self._output_tokens = output_tokens
         self._compute_ms = compute_ms
-        self._figures = _figures(cached_tokens, reasoning_tokens)
+        self._cached_tokens = cached_tokens
+        self._reasoning_tokens = reasoning_tokens
         self._usage = usage
         self._done = done
         self._pause = pause
@@ -124,7 +143,7 @@ class FakeModel:
             await _answer(send, 200, {"object": "list", "data": listed})
         elif path == "/health":
             await _answer(send, 200, {})
-        elif path not in {_CHAT, _COMPLETIONS, _EMBEDDINGS}:
+        elif path not in _PATHS:
             await _answer(send, 404, {"detail": "Not Found"})
         else:
             call = FakeCall(path, _headers(scope))
@@ -132,7 +151,9 @@ class FakeModel:
             try:
                 await self._call(call, receive, send)
             except RefusedError as error:
-                await _answer(send, error.status, refusal(error.status, str(error)))
+                wording = anthropic_replies if path == _MESSAGES else openai_replies
+                told = wording.refusal(error.status, str(error))
+                await _answer(send, error.status, told)
 
     async def _call(self, call: FakeCall, receive: Receive, send: Send) -> None:
         call.raw = await _body(receive, call)
@@ -143,22 +164,39 @@ class FakeModel:
         call.body = _json(call.raw)
         check_model(call.body, self._models)
         if call.path == _EMBEDDINGS:
-            answer = embeddings(call.body, tells_usage=self._usage)
+            answer = openai_replies.embeddings(call.body, tells_usage=self._usage)
         else:
-            job = job_of(
-                call.body,
-                chat=call.path == _CHAT,
-                output_tokens=self._output_tokens,
-                figures=self._figures,
-                compute_ms=self._compute_ms,
-            )
+            job = self._job_of(call)
             if job.streams:
                 await self._stream(call, job, receive, send)
                 return
-            answer = whole(job, tells_usage=self._usage)
+            answer = job.whole(tells_usage=self._usage)
         await self._before(call)
         await _answer(send, 200, answer)
         call.chunks = 1
+
+    def _job_of(self, call: FakeCall) -> _Job:
+        if call.path == _MESSAGES:
+            return anthropic_replies.message_job(
+                call.body,
+                output_tokens=self._output_tokens,
+                cached_tokens=self._cached_tokens or 0,
+                thinking_tokens=self._reasoning_tokens,
+            )
+        if call.path == _RESPONSES:
+            return responses_replies.response_job(
+                call.body,
+                output_tokens=self._output_tokens,
+                cached_tokens=self._cached_tokens,
+                reasoning_tokens=self._reasoning_tokens,
+            )
+        return openai_replies.job_of(
+            call.body,
+            chat=call.path == _CHAT,
+            output_tokens=self._output_tokens,
+            figures=_figures(self._cached_tokens, self._reasoning_tokens),
+            compute_ms=self._compute_ms,
+        )
 
     async def _before(self, call: FakeCall) -> None:
         if self._pause is not None:
@@ -167,7 +205,7 @@ class FakeModel:
             raise RuntimeError(f"The fake model failed after {call.chunks} chunks.")
 
     async def _stream(
-        self, call: FakeCall, job: Job, receive: Receive, send: Send
+        self, call: FakeCall, job: _Job, receive: Receive, send: Send
     ) -> None:
         """Stream until the end or until the client leaves, then return normally."""
         failures: list[Exception] = []
@@ -188,15 +226,16 @@ class FakeModel:
         if failures:
             raise failures[0]
 
-    async def _write(self, call: FakeCall, job: Job, send: Send) -> None:
+    async def _write(self, call: FakeCall, job: _Job, send: Send) -> None:
         await _start(send, 200, "text/event-stream; charset=utf-8")
-        for data in job.chunks(tells_usage=self._usage):
+        for event in job.events(tells_usage=self._usage):
             if call.chunks == self._error_at:
-                data = refusal(500, "The model was told to fail.")  # noqa: PLW2901 - in its place
-            await self._write_event(call, event(data), send)
-            if "error" in data:
+                tell = _ERROR_EVENTS.get(call.path, openai_replies.error_event)
+                failed = tell("The model was told to fail.")
+                await self._write_event(call, failed, send)
                 break
-        if self._done:
+            await self._write_event(call, event, send)
+        if self._done and call.path in {_CHAT, _COMPLETIONS}:
             await self._write_event(call, b"data: [DONE]\n\n", send)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

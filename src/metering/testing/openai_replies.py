@@ -1,40 +1,26 @@
 """What a model server of OpenAI's kind answers: counts, refusals and JSON. Pure."""
 
-from collections.abc import Collection, Iterator, Mapping
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
 
 import msgspec
 
-__all__ = [
-    "Job",
-    "RefusedError",
-    "check_model",
-    "embeddings",
-    "event",
-    "job_of",
-    "refusal",
-    "whole",
-]
+from metering.testing.reading import (
+    Json,
+    RefusedError,
+    flag_in,
+    number_in,
+    wanted,
+    word_at,
+    words_in,
+)
 
-Json = dict[str, Any]
-_T = TypeVar("_T")
+__all__ = ["Job", "embeddings", "error_event", "job_of", "refusal"]
 
 _QUEUE_MS = 700
 """Reported as queue time beside a compute time, so that a reader must take it off."""
 
 _EMBEDDING = (0.25, -0.5, 0.75)
-
-
-class RefusedError(Exception):
-    """The request cannot be served.
-
-    Attributes:
-        status: HTTP status of the answer.
-    """
-
-    def __init__(self, status: int, message: str) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def refusal(status: int, message: str) -> Json:
@@ -44,8 +30,12 @@ def refusal(status: int, message: str) -> Json:
     return {"error": error}
 
 
-def event(data: Json) -> bytes:
-    """Return one server-sent event."""
+def error_event(message: str) -> bytes:
+    """Return the event that tells an error in mid-stream."""
+    return _event(refusal(500, message))
+
+
+def _event(data: Json) -> bytes:
     return b"data: " + msgspec.json.encode(data) + b"\n\n"
 
 
@@ -114,12 +104,29 @@ class Job(NamedTuple):
             }
         }
 
-    def chunks(self, *, tells_usage: bool) -> Iterator[Json]:
-        """Yield the objects of the stream.
+    def whole(self, *, tells_usage: bool) -> Json:
+        """Return the answer to a request that does not stream."""
+        text = "".join(map(word_at, range(self.words)))
+        said: Json = {"text": text}
+        if self.chat:
+            said = {"message": {"role": "assistant", "content": text}}
+        reason = self.finish_reason
+        choices = [
+            {"index": at, **said, "logprobs": None, "finish_reason": reason}
+            for at in range(self.choices)
+        ]
+        usage = {"usage": self.usage(), **self.metrics()} if tells_usage else {}
+        return {**self.head(), "choices": choices, **usage}
+
+    def events(self, *, tells_usage: bool) -> Iterator[bytes]:
+        """Yield the events of the stream, without its `[DONE]`.
 
         Args:
             tells_usage: Whether the server tells usage when it is asked to.
         """
+        return map(_event, self._chunks(tells_usage=tells_usage))
+
+    def _chunks(self, *, tells_usage: bool) -> Iterator[Json]:
         no_usage: Json = {"usage": None} if self.usage_asked and tells_usage else {}
         for index in range(self.choices):
             for choice in self._parts(index):
@@ -136,7 +143,7 @@ class Job(NamedTuple):
         if self.chat:
             yield self._part(index, {"role": "assistant", "content": ""})
         for at in range(self.words):
-            yield self._part(index, {"content": _word(at)})
+            yield self._part(index, {"content": word_at(at)})
         yield self._part(index, {}, self.finish_reason)
 
     def _part(self, index: int, delta: Json, reason: str | None = None) -> Json:
@@ -144,24 +151,10 @@ class Job(NamedTuple):
         return {"index": index, **told, "logprobs": None, "finish_reason": reason}
 
 
-def whole(job: Job, *, tells_usage: bool) -> Json:
-    """Return the answer to a request that does not stream."""
-    text = "".join(map(_word, range(job.words)))
-    said: Json = {"text": text}
-    if job.chat:
-        said = {"message": {"role": "assistant", "content": text}}
-    choices = [
-        {"index": at, **said, "logprobs": None, "finish_reason": job.finish_reason}
-        for at in range(job.choices)
-    ]
-    usage = {"usage": job.usage(), **job.metrics()} if tells_usage else {}
-    return {**job.head(), "choices": choices, **usage}
-
-
 def embeddings(body: Json, *, tells_usage: bool) -> Json:
     """Return the answer to a request for embeddings."""
-    texts = _prompts(_wanted(body, "input"))
-    words = sum(map(_words, texts))
+    texts = _prompts(wanted(body, "input"))
+    words = sum(map(words_in, texts))
     usage = {"usage": {"prompt_tokens": words, "total_tokens": words}}
     data = [
         {"object": "embedding", "index": at, "embedding": _EMBEDDING}
@@ -191,77 +184,47 @@ def job_of(
     Raises:
         RefusedError: vLLM would not serve it.
     """
-    streams = _flag(body, "stream")
+    streams = flag_in(body, "stream")
     options = body.get("stream_options")
     if options is not None and not streams:
         raise RefusedError(400, "Stream options can only be defined when stream=True.")
-    texts = [_chat_text(body)] if chat else _prompts(_wanted(body, "prompt"))
+    texts = [_chat_text(body)] if chat else _prompts(wanted(body, "prompt"))
     most = _bound(body, chat=chat)
-    floor = _number(body, "min_tokens") or 0
+    floor = number_in(body, "min_tokens") or 0
     if most is not None and floor > most:
         raise RefusedError(400, f"min_tokens {floor} is above max_tokens {most}.")
-    n = 1 if body.get("n") is None else _number(body, "n")
+    n = 1 if body.get("n") is None else number_in(body, "n")
     if not n or n < 1:
         raise RefusedError(400, f"n is {n}; it must be at least 1.")
     words = output_tokens if most is None else min(output_tokens, most)
     return Job(
         chat=chat,
         model=str(body.get("model", "")),
-        input_tokens=sum(map(_words, texts)),
+        input_tokens=sum(map(words_in, texts)),
         choices=n * len(texts),
         words=words,
         finish_reason="length" if words < output_tokens else "stop",
         streams=streams,
-        usage_asked=isinstance(options, dict) and _flag(options, "include_usage"),
+        usage_asked=isinstance(options, dict) and flag_in(options, "include_usage"),
         figures=figures,
         compute_ms=compute_ms,
     )
 
 
-def check_model(body: Json, models: Collection[str]) -> None:
-    """Refuse a model that is not among *models*; none listed means any."""
-    if models and body.get("model") not in models:
-        raise RefusedError(404, f"The model {body.get('model')!r} does not exist.")
-
-
 def _bound(body: Json, *, chat: bool) -> int | None:
     if not chat:
-        most = _number(body, "max_tokens") if "max_tokens" in body else 16
-        least = 0 if _flag(body, "echo") else 1
+        most = number_in(body, "max_tokens") if "max_tokens" in body else 16
+        least = 0 if flag_in(body, "echo") else 1
     else:
-        most, least = _number(body, "max_completion_tokens"), 1
-        most = _number(body, "max_tokens") if most is None else most
+        most, least = number_in(body, "max_completion_tokens"), 1
+        most = number_in(body, "max_tokens") if most is None else most
     if most is not None and most < least:
         raise RefusedError(400, f"max_tokens must be at least 1, got {most}.")
     return most
 
 
-def _number(body: Json, name: str) -> int | None:
-    return _converted(body, name, int)
-
-
-def _flag(body: Json, name: str) -> bool:
-    return _converted(body, name, bool) or False
-
-
-def _converted(body: Json, name: str, kind: type[_T]) -> _T | None:
-    """Return a member as vLLM reads it: "7", 7.0 and true are integers too."""
-    value = body.get(name)
-    value = int(value) if kind is int and isinstance(value, bool) else value
-    try:
-        return None if value is None else msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError:
-        raise RefusedError(400, f"{name} is no valid {kind.__name__}.") from None
-
-
-def _wanted(body: Json, name: str) -> object:
-    if name not in body:
-        raise RefusedError(400, f"{name}: Field required.")
-    return body[name]
-
-
 def _chat_text(body: Json) -> str:
-    messages = _wanted(body, "messages")
+    messages = wanted(body, "messages")
     texts: list[str] = []
     try:
         for message in msgspec.convert(messages, list[Json]):
@@ -278,15 +241,3 @@ def _prompts(prompt: object) -> list[object]:
     if isinstance(prompt, list) and prompt and not isinstance(prompt[0], int):
         return prompt
     return [prompt]
-
-
-def _words(prompt: object) -> int:
-    if isinstance(prompt, str):
-        return len(prompt.split())
-    if isinstance(prompt, list):
-        return len(prompt)
-    raise RefusedError(400, "A prompt is a text or a list of token ids.")
-
-
-def _word(at: int) -> str:
-    return f"w{at + 1}" if at == 0 else f" w{at + 1}"

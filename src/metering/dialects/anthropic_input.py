@@ -1,0 +1,85 @@
+"""What an Anthropic request gives its model to read, and what of that is elsewhere."""
+
+from typing import Final
+
+import msgspec
+
+from metering.dialects.blocks import (
+    Block,
+    blocks_in,
+    estimated_tokens,
+    kind_of,
+    read_value,
+)
+from metering.dialects.dialect import Members
+from metering.dialects.openai_usage import NULL, TEXT_BYTES_PER_TOKEN
+
+__all__ = ["TEMPLATE_TOKENS", "estimate_input", "reads_stored_input", "template_tokens"]
+
+TEMPLATE_TOKENS: Final = 1024
+"""Most that a server adds to say how tools are called, and again for each tool that it
+defines itself, such as `bash_20250124`."""
+
+_CLIENT_TOOLS = ("bash_", "computer_2", "memory_", "text_editor_")
+_SENT = frozenset({"base64", "content", "text"})
+_READ = ("system", "messages")
+_STORED_MEMBERS = ("container", "mcp_servers")
+
+
+def estimate_input(members: Members) -> int:
+    """Return about how many tokens the model reads."""
+    tools = len(members["tools"]) if "tools" in members else 0
+    read = (read_value(members.get(name, NULL)) for name in _READ)
+    return sum(map(estimated_tokens, read)) - (-tools // TEXT_BYTES_PER_TOKEN)
+
+
+def template_tokens(members: Members) -> int:
+    """Return the most that is added to the text of a request."""
+    defined = sum(_is_defined_by_server(tool) for tool in _tools(members))
+    return TEMPLATE_TOKENS * (1 + defined)
+
+
+def reads_stored_input(members: Members) -> bool:
+    """Whether the model reads what the request's bytes do not bound.
+
+    That is content by URL or file id, a PDF, whose text is compressed, and whatever
+    tools that run beside the model will find.
+    """
+    if any(members.get(name, NULL) != NULL for name in _STORED_MEMBERS):
+        return True
+    if any(_runs_beside_model(tool) for tool in _tools(members)):
+        return True
+    return any(_holds_stored(members.get(name, NULL)) for name in _READ)
+
+
+def _holds_stored(raw: msgspec.Raw) -> bool:
+    text = bytes(raw)
+    # A letter of a name may be written as an escape, and is then a letter all the same.
+    if max(map(text.rfind, (b'"source"', b'"file_id"', b"\\u00"))) < 0:
+        return False
+    value = read_value(raw)
+    return value is None or any(map(_is_stored, blocks_in(value)))
+
+
+def _is_stored(block: Block) -> bool:
+    if block.get("file_id") is not None:
+        return True
+    source = block.get("source")
+    if not isinstance(source, dict):
+        return False
+    kind = kind_of(source)
+    return kind not in _SENT or (kind == "base64" and kind_of(block) != "image")
+
+
+def _tools(members: Members) -> list[Block]:
+    raw = members.get("tools", NULL)
+    tools = None if raw == NULL else read_value(raw)
+    return [t for t in tools if isinstance(t, dict)] if isinstance(tools, list) else []
+
+
+def _is_defined_by_server(tool: Block) -> bool:
+    return kind_of(tool) not in {"", "custom"}
+
+
+def _runs_beside_model(tool: Block) -> bool:
+    return _is_defined_by_server(tool) and not kind_of(tool).startswith(_CLIENT_TOOLS)
