@@ -55,52 +55,6 @@ async def opened():
         await end()
 
 
-class Stranger:
-    """A server that greets redis-py, if it is told to, and then answers as told."""
-
-    def __init__(self):
-        self._servers = []
-        self._ended = asyncio.Event()
-        self._serving = set()
-
-    async def start(self, reply, *, greets=True):
-        """Start one and return its URL; `reply` makes an answer of what was sent."""
-
-        async def serve(reader, writer):
-            self._serving.add(asyncio.current_task())
-            try:
-                while words := await reader.read(65536):
-                    greetings = words.count(b"SETINFO") if greets else 0
-                    writer.write(b"+OK\r\n" * greetings or await reply(words))
-            finally:
-                writer.close()
-
-        server = await asyncio.start_server(serve, "127.0.0.1", 0)
-        self._servers.append(server)
-        return f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-
-    async def never(self, _):
-        """Answer nothing."""
-        await self._ended.wait()
-        return b""
-
-    async def stop(self):
-        self._ended.set()
-        for server in self._servers:
-            server.close()
-        for task in self._serving:
-            task.cancel()
-        await asyncio.gather(*self._serving, return_exceptions=True)
-
-
-@pytest.fixture
-async def stranger():
-    """Servers that are no Redis."""
-    stranger = Stranger()
-    yield stranger
-    await stranger.stop()
-
-
 def slots(count):
     return Demand(f"{{{uuid4().hex}}}:slots", BudgetQuota(count))
 

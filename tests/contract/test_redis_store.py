@@ -198,14 +198,14 @@ async def test_a_server_that_restarts_empty_is_seeded_again_once(free_port):
     hold_id, _ = await take(stores[0], usd)
 
     async def again(store):
-        _, outcome = await take(store, usd)
         await store.seed(usd.key, 40, now_ns=0)
         await store.renew(hold_id, (usd,), lease_ns=LEASE_NS, now_ns=0)
-        return outcome.status
 
     first.stop()
     with ValkeyServer(port=port):
-        answers = await asyncio.gather(*map(again, stores))
+        taken = await asyncio.gather(*(take(store, usd) for store in stores))
+        answers = [outcome.status for _, outcome in taken]
+        await asyncio.gather(*map(again, stores))
         left = await room(stores[0], usd.key, 100)
         settled = await stores[0].settle(hold_id, (usd,), (1,), now_ns=0)
         after = await room(stores[0], usd.key, 100)

@@ -19,6 +19,8 @@ _HOMES = {
     "unix": _REDIS,
     "redis+cluster": _REDIS,
     "rediss+cluster": _REDIS,
+    "redis+sentinel": _REDIS,
+    "rediss+sentinel": _REDIS,
 }
 """Module and class by the scheme of a URL: a new backend is one line."""
 
@@ -29,12 +31,13 @@ class SharedLimits(LimitStore, AccountVersions, Protocol):
     """A store of limits, where changes of accounts are announced as well."""
 
 
-def limit_store(url: str) -> SharedLimits:
+def limit_store(url: str, *, deadline_ms: int | None = None) -> SharedLimits:
     """Return the store of limits that *url* names.
 
     Args:
-        url: `memory://`, `sqlite:///FILE`, `redis://HOST` or `redis+cluster://HOST`;
-            with TLS `rediss`.
+        url: `memory://`, `sqlite:///FILE`, `redis://HOST`, `redis+cluster://HOST` or
+            `redis+sentinel://HOST:26379,HOST:26379/SERVICE`; with TLS `rediss`.
+        deadline_ms: Longest time that a shared store is waited for; None: its default.
 
     Raises:
         ConfigurationError: There is no such backend, it is not installed, or its URL
@@ -55,7 +58,8 @@ def limit_store(url: str) -> SharedLimits:
             f"Limits in {scheme}:// need a package that is not installed"
             f" ({error.name}): pip install 'asgi-metering[{extra}]'."
         ) from error
-    made: SharedLimits = store() if scheme == "memory" else store(url)
+    options = {} if deadline_ms is None else {"deadline_ms": deadline_ms}
+    made: SharedLimits = store() if scheme == "memory" else store(url, **options)
     return made
 
 

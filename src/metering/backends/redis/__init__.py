@@ -1,4 +1,4 @@
-"""Limits in Redis or Valkey: one server or a cluster."""
+"""Limits in Redis or Valkey: one server, the master of a service, or a cluster."""
 
 try:
     import hiredis as _hiredis  # noqa: F401 - parses answers, several times faster

@@ -22,6 +22,8 @@ local function sweep(_, base, now)
   return { expire(KEYS[base + 1], now) }
 end
 
+local REPLICA = "READONLY This server is a replica."
+
 -- announce: {base, now, kind, version}; key: version
 local VERSION_MS = 86400000
 local function announce(op, base)
@@ -31,7 +33,12 @@ local function announce(op, base)
   return true
 end
 
+-- nothing: {base, now, kind}. Only what can be written to is there.
 local function nothing()
+  local info = redis.pcall("INFO", "replication")
+  if type(info) == "string" and string.find(info, "role:slave", 1, true) then
+    error(REPLICA)
+  end
   return true
 end
 
@@ -51,6 +58,10 @@ for n, op in ipairs(cmsgpack.unpack(ARGV[1])) do
   local fine, answer = pcall(KINDS[op[3]], op, op[1], now, grace_ms)
   if not fine then
     answer = { "error", type(answer) == "table" and answer.err or tostring(answer) }
+    -- Not in the name of a key, which has a brace. None of the others changed anything.
+    if string.find(answer[2], "^[^{]*READONLY") then
+      return redis.error_reply(REPLICA)
+    end
   end
   answers[n] = answer
 end

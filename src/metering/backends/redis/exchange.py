@@ -67,7 +67,9 @@ async def _round(
         except NoScriptError:
             unknown.append(operations)
         except ReadOnlyError as error:
-            # It is no master any more; the address may lead to another by now.
+            # It is no master any more; the next connection may lead to another one.
+            for operation in operations:
+                operation.sent = False
             raise ConnectionError(str(error)) from error
         except ResponseError as error:
             refused(error, operations)

@@ -19,9 +19,10 @@ from metering.backends.redis.script import scripts_of
 from metering.backends.redis.wire import (
     CONNECT_S,
     FAULTS,
+    Connect,
     Connection,
     closed_by_server,
-    packed_of,
+    reply_of,
 )
 from metering.errors import StorageError
 
@@ -43,7 +44,7 @@ class Link:
     circuit. While it is open a probe is sent now and then, and nothing else.
 
     Args:
-        connect: Makes a connection, not connected yet.
+        connect: Makes a connection.
         deadline_s: Longest time an operation waits for its answer.
         grace_ms: How much longer than needed instants are kept in the server.
         on_change: Told when the circuit opened or closed.
@@ -52,7 +53,7 @@ class Link:
 
     def __init__(
         self,
-        connect: Callable[[], Connection],
+        connect: Connect,
         *,
         deadline_s: float,
         grace_ms: int,
@@ -108,18 +109,11 @@ class Link:
 
     async def command(self, *words: str) -> Any:
         """Run one plain command on a connection of its own."""
-        connection = self._connect()
         try:
             async with asyncio.timeout(CONNECT_S):
-                await connection.connect()
-                await connection.send_packed_command(
-                    [packed_of(*words)], check_health=False
-                )
-                return await connection.read_response()
+                return await reply_of(self._connect, *words)
         except FAULTS as error:
             raise StorageError(f"Redis did not answer {words[0]}: {error}") from error
-        finally:
-            await connection.disconnect(nowait=True)
 
     async def aclose(self) -> None:
         """End the task and the connection, after what is on its way, if that is quick.
@@ -185,14 +179,11 @@ class Link:
             await self._drop()
             connection = None
         if connection is None:
-            connection = self._connect()
             try:
-                await connection.connect()
+                connection = self._connection = await self._connect()
             except BaseException:
                 self._errors = _ERRORS_MAX
-                await connection.disconnect(nowait=True)
                 raise
-            self._connection = connection
         self._used_s = now_s
         return connection
 

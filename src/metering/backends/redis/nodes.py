@@ -5,14 +5,16 @@ from binascii import crc_hqx
 from collections.abc import Callable
 from typing import Protocol
 
+from redis.asyncio.connection import parse_url
 from redis.exceptions import MovedError
 
 from metering.backends.redis.link import Link
 from metering.backends.redis.operation import Operation
-from metering.backends.redis.wire import Connection, connections_to
+from metering.backends.redis.sentinel import connections_to_master
+from metering.backends.redis.wire import Connect, connections_to
 from metering.errors import StorageError
 
-__all__ = ["ClusterNodes", "Nodes", "OneNode", "slot_of"]
+__all__ = ["Nodes", "nodes_of", "slot_of"]
 
 SLOTS = 16_384
 _MOVES_MAX = 3
@@ -51,10 +53,10 @@ class Nodes(Protocol):
 
 
 class OneNode:
-    """One server, or whatever stands behind one address.
+    """One server at a time: what stands behind an address, or the master of a service.
 
     Args:
-        url: Where it is.
+        connect: Makes a connection to it, or to the one that is in its place by now.
         deadline_s: Longest time an operation waits for its answer.
         grace_ms: How much longer than needed instants are kept.
         on_change: Told when its circuit opened or closed.
@@ -64,14 +66,14 @@ class OneNode:
 
     def __init__(
         self,
-        url: str,
+        connect: Connect,
         *,
         deadline_s: float,
         grace_ms: int,
         on_change: Callable[[], None],
     ) -> None:
         self._link = Link(
-            connections_to(url),
+            connect,
             deadline_s=deadline_s,
             grace_ms=grace_ms,
             on_change=on_change,
@@ -119,7 +121,7 @@ class ClusterNodes:
         self._deadline_s = deadline_s
         self._grace_ms = grace_ms
         self._on_change = on_change
-        self._first = _address_of(connections_to(url)())
+        self._first = _address_of(url)
         self._links: dict[Address, Link] = {}
         self._slots: dict[int, Address] = {}
         self._refreshing: asyncio.Task[None] | None = None
@@ -224,5 +226,38 @@ class ClusterNodes:
                 self._on_change()
 
 
-def _address_of(connection: Connection) -> Address:
-    return getattr(connection, "host", "localhost"), getattr(connection, "port", 0)
+def _address_of(url: str) -> Address:
+    parts = parse_url(url)
+    return parts.get("host", "localhost"), parts.get("port", 6379)
+
+
+def nodes_of(
+    url: str, *, deadline_s: float, grace_ms: int, on_change: Callable[[], None]
+) -> Nodes:
+    """Return the servers that a URL names.
+
+    Args:
+        url: As `RedisLimitStore` takes it.
+        deadline_s: Longest time an operation waits for its answer.
+        grace_ms: How much longer than needed instants are kept.
+        on_change: Told when the circuit of a server opened or closed.
+
+    Raises:
+        ValueError: It is no URL of a Redis.
+    """
+    scheme, _, rest = url.partition("://")
+    plain, _, _ = scheme.partition("+")
+    if scheme in {"redis+cluster", "rediss+cluster"}:
+        return ClusterNodes(
+            f"{plain}://{rest}",
+            deadline_s=deadline_s,
+            grace_ms=grace_ms,
+            on_change=on_change,
+        )
+    if scheme in {"redis+sentinel", "rediss+sentinel"}:
+        connect = connections_to_master(f"{plain}://{rest}")
+    else:
+        connect = connections_to(url)
+    return OneNode(
+        connect, deadline_s=deadline_s, grace_ms=grace_ms, on_change=on_change
+    )

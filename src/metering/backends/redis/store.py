@@ -9,7 +9,7 @@ from metering.backends.redis.calls import Calls
 from metering.backends.redis.demands import Part, parts_of
 from metering.backends.redis.in_turn import acquire_in_turn
 from metering.backends.redis.keys import Keys
-from metering.backends.redis.nodes import ClusterNodes, Nodes, OneNode
+from metering.backends.redis.nodes import nodes_of
 from metering.backends.redis.operation import Operation
 from metering.backends.redis.outcomes import in_order, outcome_of
 from metering.errors import ConfigurationError
@@ -46,7 +46,9 @@ class RedisLimitStore:
 
     Args:
         url: `redis://`, `rediss://` or `unix://`; `redis+cluster://` and
-            `rediss+cluster://` for one server of a cluster.
+            `rediss+cluster://` for one server of a cluster; `redis+sentinel://` and
+            `rediss+sentinel://` for sentinels and the service whose master is meant:
+            `redis+sentinel://host1:26379,host2:26379/SERVICE`.
         prefix: What all keys begin with.
         clock: Whose clock decides: the server's, so that clocks of nodes may differ,
             or the caller's, for tests.
@@ -83,21 +85,17 @@ class RedisLimitStore:
         self._on_health = on_health
         self._was_healthy = True
         self._tags: dict[str, None] = {}
-        scheme, _, rest = url.partition("://")
-        plain = scheme.removesuffix("+cluster")
-        nodes: type[OneNode | ClusterNodes] = (
-            OneNode if plain == scheme else ClusterNodes
-        )
         try:
-            self._nodes: Nodes = nodes(
-                f"{plain}://{rest}",
+            self._nodes = nodes_of(
+                url,
                 deadline_s=self._deadline_s,
                 grace_ms=_CALLERS_CLOCK_GRACE_MS if callers_clock else 0,
                 on_change=self._changed,
             )
         except ValueError as error:
             raise ConfigurationError(
-                f"The URL of Redis ({scheme}://...) cannot be used: {error}"
+                f"The URL of Redis ({url.partition('://')[0]}://...) cannot be used:"
+                f" {error}"
             ) from None
         self._calls = Calls(
             keys, callers_clock=callers_clock, one_slot=self._nodes.one_slot

@@ -1,6 +1,6 @@
 """What is used of redis-py: it makes connections, and packs and parses what passes."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 from hiredis import pack_command
@@ -12,10 +12,12 @@ from redis.exceptions import RedisError
 __all__ = [
     "CONNECT_S",
     "FAULTS",
+    "Connect",
     "Connection",
     "closed_by_server",
     "connections_to",
     "packed_of",
+    "reply_of",
 ]
 
 CONNECT_S = 1.0
@@ -49,7 +51,11 @@ class Connection(Protocol):
         ...
 
 
-def connections_to(url: str, **changes: Any) -> Callable[[], Connection]:
+Connect = Callable[[], Awaitable[Connection]]
+"""Makes a connection: connected, encrypted and logged in."""
+
+
+def connections_to(url: str, **changes: Any) -> Connect:
     """Return what makes connections to a URL, with some of its members changed.
 
     Raises:
@@ -63,7 +69,18 @@ def connections_to(url: str, **changes: Any) -> Callable[[], Connection]:
         socket_connect_timeout=CONNECT_S,
     )
     pool.connection_kwargs.update(changes)
-    return cast(Callable[[], Connection], pool.make_connection)
+    make = cast(Callable[[], Connection], pool.make_connection)
+
+    async def connect() -> Connection:
+        connection = make()
+        try:
+            await connection.connect()
+        except BaseException:
+            await connection.disconnect(nowait=True)
+            raise
+        return connection
+
+    return connect
 
 
 def packed_of(*words: str | bytes | int) -> bytes:
@@ -71,6 +88,20 @@ def packed_of(*words: str | bytes | int) -> bytes:
     # redis-py packs asynchronous commands in Python, which takes several times longer.
     packed: bytes = pack_command(cast(Any, words))
     return packed
+
+
+async def reply_of(connect: Connect, *words: str) -> Any:
+    """Return the answer to one command, on a connection of its own.
+
+    Raises:
+        RedisError: There is none, or it is an error; or another of `FAULTS`.
+    """
+    connection = await connect()
+    try:
+        await connection.send_packed_command([packed_of(*words)], check_health=False)
+        return await connection.read_response()
+    finally:
+        await connection.disconnect(nowait=True)
 
 
 async def closed_by_server(connection: Connection) -> bool:
