@@ -1,6 +1,7 @@
 """Admission: all demands of a call in one store operation, seeded where need be."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from contextlib import asynccontextmanager
 
 import anyio
 import msgspec
@@ -21,6 +22,7 @@ SpentOf = Callable[[str, int], int]
 """Returns what the budget of a key has spent at an instant; runs in a thread."""
 
 _ENDLESS_NS = 2**62
+_SEEDINGS_MAX = 3
 
 _log = structlog.get_logger("metering")
 
@@ -38,7 +40,6 @@ class Limiter:
 
     Attributes:
         store: The store.
-        seeding: Held while budgets are seeded, and while a payment is recorded.
     """
 
     def __init__(
@@ -52,7 +53,8 @@ class Limiter:
         windows: WindowStore | None = None,
     ) -> None:
         self.store = store
-        self.seeding = anyio.Lock()
+        self._flights: dict[str, anyio.Event] = {}
+        self._seeding: dict[str, tuple[anyio.Lock, int]] = {}
         self._clock = clock
         self._spent_of = spent_of
         self._share = share
@@ -110,9 +112,23 @@ class Limiter:
     async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:
         """Take an early payment off what a budget has spent, once a reference.
 
-        To be called with `seeding` held since before the payment was recorded.
+        To be called within `seeding`, entered before the payment was recorded.
         """
         await self.settle(f"relief:{reference}", [demand], [-relief])
+
+    @asynccontextmanager
+    async def seeding(self, key: str) -> AsyncIterator[None]:
+        """Keep a budget from being seeded: its seed would have the payment already."""
+        lock, users = self._seeding.get(key, (anyio.Lock(), 0))
+        self._seeding[key] = lock, users + 1
+        try:
+            async with lock:
+                yield
+        finally:
+            lock, users = self._seeding[key]
+            self._seeding[key] = lock, users - 1
+            if users == 1:
+                del self._seeding[key]
 
     async def close(self, timeout_s: float) -> None:
         """Bring to the store what it is owed, as far as the time allows."""
@@ -150,14 +166,29 @@ class Limiter:
         account: tuple[str, int] | None,
     ) -> Outcome:
         outcome = await self._acquire(demands, hold_id, account)
-        if outcome.status == "unseeded":
-            async with self.seeding:
-                for key in outcome.unseeded:
-                    now_ns = self._clock()
-                    spent = await self._spent(key, now_ns)
-                    await self.store.seed(key, spent, now_ns=now_ns)
+        for _ in range(_SEEDINGS_MAX):
+            if outcome.status != "unseeded":
+                break
+            for key in outcome.unseeded:
+                await self._seed(key)
             outcome = await self._acquire(demands, hold_id, account)
         return outcome
+
+    async def _seed(self, key: str) -> None:
+        """Seed a budget, once for all calls that wait for it."""
+        others = self._flights.get(key)
+        if others is not None:
+            await others.wait()  # in vain, perhaps: who asks again leads the next one
+            return
+        self._flights[key] = ended = anyio.Event()
+        try:
+            async with self.seeding(key):
+                now_ns = self._clock()
+                spent = await self._spent(key, now_ns)
+                await self.store.seed(key, spent, now_ns=now_ns)
+        finally:
+            del self._flights[key]
+            ended.set()
 
     async def _acquire(
         self,

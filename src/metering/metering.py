@@ -107,7 +107,9 @@ class Metering:
             self.data, self._ledger.post, on_refused=_tell_refused
         ).post
         self._shipper = Shipper(self._journal, self._post, on_fault=_tell_shipping)
-        store = limit_store(plan.limits_store or LIMITS_DEFAULT)
+        store = limit_store(
+            plan.limits_store or LIMITS_DEFAULT, deadline_ms=plan.outage.deadline_ms
+        )
         self._windows = window_store(plan.windows_store, plan.limits)
         resolver = TierResolver(
             self._ledger,

@@ -280,11 +280,11 @@ class Billing:
         ).checked()
         before = await to_thread.run_sync(self._ledger.get, account_id)
         period = period_at(payment.at_ns).key
-        # No budget is seeded meanwhile: its seed would have the payment already.
-        async with self._limiter.seeding:
+        demand = usage_limit_demand(account_id, period, 0, 0)
+        # The budget is not seeded meanwhile: its seed would have the payment already.
+        async with self._limiter.seeding(demand.key):
             paid = await to_thread.run_sync(self._ledger.record_payment, payment)
             if paid.freed_p:
-                demand = usage_limit_demand(account_id, period, 0, 0)
                 await self._limiter.relieve(demand, paid.freed_p, reference=reference)
         account = paid.account
         await self._change.tell(account)

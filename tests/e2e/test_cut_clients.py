@@ -10,6 +10,7 @@ import pytest
 
 from metering.accounts import Overrides, RateOverride
 from metering.billing import usage_limit_demand
+from metering.config import OutageSettings
 from metering.limit_rules import LimitRule
 from metering.money import PICO
 from metering.quota import BudgetQuota, Demand
@@ -93,6 +94,7 @@ def test_nothing_stays_held(run_service, limits_store):
         FakeModel(output_tokens=20, pause=pause),
         limits=(RUNNING,),
         limits_store=limits_store,
+        outage=OutageSettings(deadline_ms=5_000),  # this machine may be busy
     )
     key = service.account("acme", tier=4)
     service.override("acme", MANY)

@@ -1,8 +1,13 @@
 """The limiter service over the memory store: seeds, leases, early payments."""
 
+import threading
+from functools import partial
+
+import anyio
 import pytest
 
 from metering.backends.memory import MemoryLimitStore
+from metering.errors import StorageError
 from metering.limiter import Limiter
 from metering.quota import BudgetQuota, Demand
 from metering.testing import ManualClock
@@ -57,8 +62,60 @@ async def test_an_early_payment_makes_room_once(clock):
     limiter = Limiter(MemoryLimitStore(), clock=clock, spent_of=lambda *_: 100)
     assert "refused" == (await limiter.admit([spend(1)], hold_id="h1")).status
     for _ in range(2):
-        async with limiter.seeding:
+        async with limiter.seeding(spend(0).key):
             await limiter.relieve(spend(0), 60, reference="pi_1")
 
     assert "admitted" == (await limiter.admit([spend(60)], hold_id="h2")).status
     assert "refused" == (await limiter.admit([spend(1)], hold_id="h3")).status
+
+
+async def test_a_hundred_first_calls_read_the_ledger_once(clock):
+    """They wait for one seed; another account's budget is seeded meanwhile."""
+    reads = []
+    slow = threading.Event()
+
+    def spent_of(key, _now_ns):
+        reads.append(key)
+        if key == KEY:
+            assert slow.wait(10)
+        return 0
+
+    limiter = Limiter(MemoryLimitStore(), clock=clock, spent_of=spent_of)
+    other = Demand("{other}:spend:2026-01", BudgetQuota(100, ledgered=True), 1)
+    async with anyio.create_task_group() as tasks:
+        for number in range(100):
+            tasks.start_soon(partial(limiter.admit, [spend(1)], hold_id=f"h{number}"))
+        outcome = await limiter.admit([other], hold_id="other")
+        slow.set()
+
+    assert "admitted" == outcome.status
+    assert [KEY, other.key] == sorted(reads)
+    assert "refused" == (await limiter.admit([spend(1)], hold_id="more")).status
+
+
+async def test_a_seed_that_fails_is_tried_by_who_waited(clock):
+    """The first caller gets the error; another leads, and both waiters are admitted."""
+    reads = []
+
+    def spent_of(key, _now_ns):
+        reads.append(key)
+        if len(reads) == 1:
+            raise StorageError("The ledger is away.")
+        return 0
+
+    limiter = Limiter(MemoryLimitStore(), clock=clock, spent_of=spent_of)
+    found = []
+
+    async def call(hold_id):
+        try:
+            found.append((await limiter.admit([spend(1)], hold_id=hold_id)).status)
+        except StorageError:
+            found.append("error")
+
+    async with anyio.create_task_group() as tasks:
+        for number in range(3):
+            tasks.start_soon(call, f"h{number}")
+
+    assert ["admitted", "admitted", "error"] == sorted(found)
+    assert 2 == len(reads)
+    assert ({}, {}) == (limiter._flights, limiter._seeding)

@@ -63,7 +63,10 @@ def load_plan(text: str, *, source: str) -> Plan:
         limits_store=file.storage.limits,
         windows_store=file.storage.windows,
         outage=OutageSettings(
-            rates=file.outage.rates, money=file.outage.money, nodes=file.outage.nodes
+            rates=file.outage.rates,
+            money=file.outage.money,
+            nodes=file.outage.nodes,
+            deadline_ms=file.outage.deadline_ms,
         ),
         notes=file.plan.notes,
     )

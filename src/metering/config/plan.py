@@ -35,11 +35,14 @@ class OutageSettings:
         rates: What becomes of calls that demand rates or slots.
         money: What becomes of calls that demand money.
         nodes: How many nodes share the quotas.
+        deadline_ms: How long the store is waited for, in milliseconds, before it counts
+            as away; None: its own default.
     """
 
     rates: OnOutage = "local_share"
     money: OnOutage = "refuse"
     nodes: int = 1
+    deadline_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -107,6 +107,10 @@ class OutageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     rates: OnOutageField = "local_share"
     money: OnOutageField = "refuse"
     nodes: Annotated[int, Meta(ge=1, le=10_000, description="1 to 10,000")] = 1
+    deadline_ms: (
+        Annotated[int, Meta(ge=1, le=10_000, description="milliseconds, 1 to 10,000")]
+        | None
+    ) = None
 
 
 class RouteTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
