@@ -449,7 +449,11 @@ def test_an_overlong_event_passes_and_what_follows_is_read(chunk_bytes: int) -> 
 def test_refusals_have_anthropics_types(status: int, code: str, kind: str) -> None:
     """The type by status, our code among the details."""
     body = ANTHROPIC_MESSAGES.error_body(
-        status=status, code=code, message='say "why"', details={"limit": 7}
+        status=status,
+        code=code,
+        message='say "why"',
+        details={"limit": 7},
+        call_id="call-1",
     )
 
     assert json.loads(body) == {
@@ -459,5 +463,6 @@ def test_refusals_have_anthropics_types(status: int, code: str, kind: str) -> No
             "message": 'say "why"',
             "details": {"error_code": code, "limit": 7},
         },
+        "request_id": "call-1",
     }
     assert ANTHROPIC_MESSAGES.read_response(body).failed

@@ -112,12 +112,14 @@ async def send_refusal(call: Call, refusal: Refusal, send: Send) -> None:
         message=refusal.message,
         unit=refusal.unit,
         details=refusal.details,
+        call_id=call.id,
     )
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
         (b"x-usage-id", call.id.encode()),
         (b"x-request-id", call.id.encode()),
+        (b"request-id", call.id.encode()),  # where Anthropic's clients look for it
         *retry_headers(refusal.retry_after_ns),
         *refusal.headers,
     ]

@@ -99,6 +99,7 @@ class AnthropicMessages:
         message: str,
         unit: Unit = "requests",  # noqa: ARG002 - Anthropic has one type for all units
         details: Mapping[str, Detail] = NO_DETAILS,
+        call_id: str = "",
     ) -> bytes:
         """Return a refusal as Anthropic's clients expect it."""
         usual = "api_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP's own line
@@ -108,7 +109,8 @@ class AnthropicMessages:
             "message": message,
             "details": {"error_code": code, **details},
         }
-        return msgspec.json.encode({"type": "error", "error": error})
+        body = {"type": "error", "error": error, "request_id": call_id or None}
+        return msgspec.json.encode(body)
 
 
 def _budget_of(members: Members) -> ReasoningBudget | None:

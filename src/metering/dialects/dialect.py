@@ -126,6 +126,7 @@ class Dialect(Protocol):
         message: str,
         unit: Unit = "requests",
         details: Mapping[str, Detail] = NO_DETAILS,
+        call_id: str = "",
     ) -> bytes:
         """Return a refusal as the dialect's clients expect it, as JSON.
 
@@ -135,5 +136,6 @@ class Dialect(Protocol):
             message: The same in a sentence.
             unit: What the quota that refused counts.
             details: Further members, such as `limit` and `resets_at`.
+            call_id: Which call is refused, for dialects whose errors say so.
         """
         ...

@@ -75,6 +75,7 @@ class OpenAIDialect:
         message: str,
         unit: Unit = "requests",
         details: Mapping[str, Detail] = NO_DETAILS,
+        call_id: str = "",  # noqa: ARG002 - OpenAI's errors tell it in a header alone
     ) -> bytes:
         """Return a refusal as OpenAI's clients expect it."""
         usual = "server_error" if status >= 500 else "invalid_request_error"  # noqa: PLR2004 - HTTP's own line

@@ -80,10 +80,16 @@ class OpenAIResponses:
         message: str,
         unit: Unit = "requests",
         details: Mapping[str, Detail] = NO_DETAILS,
+        call_id: str = "",
     ) -> bytes:
         """Return a refusal as OpenAI's clients expect it."""
         return OPENAI_CHAT.error_body(
-            status=status, code=code, message=message, unit=unit, details=details
+            status=status,
+            code=code,
+            message=message,
+            unit=unit,
+            details=details,
+            call_id=call_id,
         )
 
 
