@@ -2,11 +2,9 @@
 
 from typing import Final
 
-import msgspec
-
 from metering.dialects.blocks import (
     Block,
-    blocks_in,
+    any_block,
     estimated_tokens,
     kind_of,
     read_value,
@@ -21,6 +19,7 @@ TEMPLATE_TOKENS: Final = 1024
 defines itself, such as `bash_20250124`."""
 
 _CLIENT_TOOLS = ("bash_", "computer_2", "memory_", "text_editor_")
+_MARKS = (b'"source"', b'"file_id"')
 _SENT = frozenset({"base64", "content", "text"})
 _READ = ("system", "messages")
 _STORED_MEMBERS = ("container", "mcp_servers")
@@ -49,16 +48,7 @@ def reads_stored_input(members: Members) -> bool:
         return True
     if any(_runs_beside_model(tool) for tool in _tools(members)):
         return True
-    return any(_holds_stored(members.get(name, NULL)) for name in _READ)
-
-
-def _holds_stored(raw: msgspec.Raw) -> bool:
-    text = bytes(raw)
-    # A letter of a name may be written as an escape, and is then a letter all the same.
-    if max(map(text.rfind, (b'"source"', b'"file_id"', b"\\u00"))) < 0:
-        return False
-    value = read_value(raw)
-    return value is None or any(map(_is_stored, blocks_in(value)))
+    return any(any_block(members.get(n, NULL), _MARKS, _is_stored) for n in _READ)
 
 
 def _is_stored(block: Block) -> bool:

@@ -4,7 +4,7 @@ Anthropic's messages and the items of OpenAI's Responses are made of them: objec
 a `type`, whose parts lie in a few members.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import msgspec
@@ -12,26 +12,28 @@ import msgspec
 from metering.dialects.openai_input import MEDIA_TOKENS
 from metering.dialects.openai_usage import TEXT_BYTES_PER_TOKEN, UNREADABLE
 
-__all__ = ["Block", "blocks_in", "estimated_tokens", "kind_of", "read_value"]
+__all__ = ["Block", "any_block", "estimated_tokens", "kind_of", "read_value"]
 
 Block = dict[str, Any]
 
 _PARTS = ("content", "output", "source", "summary")
-_TEXTS = ("text", "thinking", "refusal", "arguments", "content", "output")
-_MEDIA = frozenset(
-    {
-        "computer_screenshot",
-        "container_upload",
-        "document",
-        "image",
-        "input_audio",
-        "input_file",
-        "input_image",
-    }
+_TEXTS = frozenset({"text", "thinking", "refusal", "arguments", "content", "output"})
+# A tuple: what is compared with it may be of any type.
+_MEDIA = (
+    "image",
+    "input_image",
+    "document",
+    "input_file",
+    "input_audio",
+    "computer_screenshot",
+    "container_upload",
 )
 _WRITTEN = frozenset({"content", "text"})  # sources of documents that are no media
 
+_ESCAPED_LETTER = b"\\u00"
+
 _decode = msgspec.json.Decoder().decode
+_elements = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 def read_value(raw: msgspec.Raw) -> Any:
@@ -48,7 +50,31 @@ def kind_of(block: Block) -> str:
     return kind if isinstance(kind, str) else ""
 
 
-def blocks_in(value: object) -> Iterator[Block]:
+def any_block(
+    raw: msgspec.Raw, marks: Iterable[bytes], holds: Callable[[Block], bool]
+) -> bool:
+    """Whether any block in a list of messages or items *holds*; unreadable ones do.
+
+    Only elements of the list whose bytes have one of *marks* are decoded, or a letter
+    that is written as an escape, for it may be one of a mark's.
+    """
+    marks = (*marks, _ESCAPED_LETTER)
+    text = bytes(raw)
+    if text[:1] != b"[" or not _has_any(text, marks):
+        return False
+    try:
+        marked = [e for e in _elements.decode(raw) if _has_any(bytes(e), marks)]
+        return any(any(map(holds, _blocks_in(_decode(each)))) for each in marked)
+    except UNREADABLE:
+        return True
+
+
+def _has_any(text: bytes, marks: Iterable[bytes]) -> bool:
+    # `rfind` because it is the fastest way to learn that something is not there.
+    return max(map(text.rfind, marks)) >= 0
+
+
+def _blocks_in(value: object) -> Iterator[Block]:
     """Yield every block in a list of messages or items, and those within blocks.
 
     Arguments of tools are no blocks, whatever they look like.
@@ -60,7 +86,9 @@ def blocks_in(value: object) -> Iterator[Block]:
             waiting += here
         elif isinstance(here, dict):
             yield here
-            waiting += [here[name] for name in _PARTS if name in here]
+            for name in _PARTS:
+                if name in here:
+                    waiting.append(here[name])
 
 
 def estimated_tokens(value: object) -> int:
@@ -70,20 +98,28 @@ def estimated_tokens(value: object) -> int:
     """
     text_bytes = _size(value)
     media = 0
-    for block in blocks_in(value):
-        kind = kind_of(block)
-        media += kind in _MEDIA and not _is_written(block)
-        text_bytes += sum(_size(block.get(name)) for name in _TEXTS)
-        if kind == "text":
-            text_bytes += _size(block.get("data"))
-        if "input" in block:
-            text_bytes += len(msgspec.json.encode(block["input"]))
+    for block in _blocks_in(value):
+        kind = block.get("type")
+        if kind in _MEDIA and not _is_written(block):
+            media += 1
+        for name, part in block.items():
+            if name in _TEXTS or (name == "data" and kind == "text"):
+                text_bytes += _size(part)
+            elif name == "input":
+                text_bytes += _json_size(part)
     return media * MEDIA_TOKENS - (-text_bytes // TEXT_BYTES_PER_TOKEN)
 
 
 def _is_written(block: Block) -> bool:
     source = block.get("source")
     return isinstance(source, dict) and kind_of(source) in _WRITTEN
+
+
+def _json_size(value: object) -> int:
+    try:
+        return len(msgspec.json.encode(value))
+    except UNREADABLE:
+        return 0  # a number that JSON here cannot hold; the app will refuse it
 
 
 def _size(text: object) -> int:

@@ -14,16 +14,16 @@ _NAME_BYTES_MAX = 64
 _MARK = re.compile(rb'["{}\[\]:,]')
 # Where no name matters, only the depth: over whole strings to the next mark.
 _DEEP = re.compile(rb'(?:[^"{}\[\]]++|"(?:[^"\\]++|\\.)*+")*+', re.DOTALL)
-_STRING = re.compile(rb'(?:[^"\\]|\\.)*+', re.DOTALL)
-_QUOTE, _BACKSLASH = b'"\\'
+_STRING = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
+_BACKSLASH = ord("\\")
 
 
 class MemberFinder:
     """Reads one JSON object, cut anywhere, and keeps the members that are asked for.
 
-    Each byte is looked at once, and nothing but those members is held. What comes
-    before the object, such as the name of an event, is passed over. Names that are
-    written with escapes are not found.
+    The time is linear, and nothing but those members is held. What comes before the
+    object, such as the name of an event, is passed over. Names that are written with
+    escapes are not found.
 
     Args:
         wanted: Paths from the outermost object, such as `(b"response", b"usage")`.
@@ -66,14 +66,13 @@ class MemberFinder:
             start = at
             if self._in_string:
                 at = self._string(data, at)
-            else:
-                at = self._next_mark(data, at)
                 self._keep(data[start:at])
-                if at < len(data):
-                    self._read_mark(data[at : at + 1])
-                    at += 1
                 continue
+            at = self._next_mark(data, at)
             self._keep(data[start:at])
+            if at < len(data):
+                self._read_mark(data[at : at + 1])
+                at += 1
 
     def _next_mark(self, data: bytes, at: int) -> int:
         if self._depth > self._depth_max:

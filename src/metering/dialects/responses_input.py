@@ -6,7 +6,7 @@ import msgspec
 
 from metering.dialects.blocks import (
     Block,
-    blocks_in,
+    any_block,
     estimated_tokens,
     kind_of,
     read_value,
@@ -18,7 +18,7 @@ __all__ = ["estimate_input", "reads_stored_input"]
 
 _STORED_MEMBERS: Final = ("previous_response_id", "conversation", "prompt")
 _STORED_PARTS = ("file_id", "file_url", "file_data")
-_MARKS = (b'image_url"', b'"file', b'"additional_tools"', b"\\u00")
+_MARKS = (b'image_url"', b'"file', b'"additional_tools"')
 _CLIENT_TOOLS = frozenset({"custom", "function"})
 
 
@@ -47,21 +47,14 @@ def reads_stored_input(members: Members) -> bool:
         return True
     if not _are_the_clients(read_value(members.get("tools", NULL))):
         return True
-    raw = members.get("input", NULL)
-    text = bytes(raw)
-    if text[:1] != b"[":
-        return False
-    if _names_items(text):
-        return True
-    # A letter of a name may be written as an escape, and is then a letter all the same.
-    if max(map(text.rfind, _MARKS)) < 0:
-        return False
-    items = read_value(raw)
-    return items is None or any(map(_is_stored, blocks_in(items)))
+    items = members.get("input", NULL)
+    return _names_items(bytes(items)) or any_block(items, _MARKS, _is_stored)
 
 
 def _names_items(text: bytes) -> bool:
     """Whether an item is but the id of one that the server keeps."""
+    if text[:1] != b"[":
+        return False
     try:
         items = _items.decode(text)
     except UNREADABLE:
