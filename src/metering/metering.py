@@ -1,9 +1,8 @@
 """The composition root: a plan and a data home become services around an app."""
 
-import fcntl
 import os
 from collections.abc import Mapping, Sequence
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import TypedDict, Unpack
 
@@ -21,6 +20,7 @@ from metering.billing import Biller
 from metering.clock import Clock, system_clock
 from metering.coldstart import ColdStart
 from metering.config import (
+    OutageSettings,
     Plan,
     agreed_overrides,
     plan_from_env,
@@ -28,16 +28,15 @@ from metering.config import (
     plan_from_preset,
     with_environment,
 )
+from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
 from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
-from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
 from metering.local_share import LocalShare
-from metering.money import format_usd
+from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change
-from metering.shipper import ShipFault, Shipper
 from metering.stores import Ledger, Snapshots
 from metering.tiers import TierResolver
 
@@ -102,12 +101,10 @@ class Metering:
         self._ledger: Ledger = ledger or SqlLedger(
             plan.ledger or f"sqlite:///{self.data / 'ledger.db'}", tiers=plan.tiers
         )
-        self._journal = Journal(self.data, clock=clock, sync_ms=plan.journal.sync_ms)
-        self._post = SetAside(
-            self.data, self._ledger.post, on_refused=_tell_refused
-        ).post
-        self._shipper = Shipper(self._journal, self._post, on_fault=_tell_shipping)
-        store = limit_store(
+        self._recorder = Recorder(
+            self.data, self._ledger, clock=clock, sync_ms=plan.journal.sync_ms
+        )
+        self.limit_store = limit_store(
             plan.limits_store or LIMITS_DEFAULT, deadline_ms=plan.outage.deadline_ms
         )
         self._windows = window_store(plan.windows_store, plan.limits)
@@ -119,22 +116,16 @@ class Metering:
             pepper=plan.key_pepper,
             snapshots=snapshots,
         )
-        biller = Biller(plan.prices, self._ledger, self._journal)
-        outage = plan.outage
-        self._limiter = limiter = Limiter(
-            store,
+        biller = Biller(plan.prices, self._ledger, self._recorder.journal)
+        self._limiter = Limiter(
+            self.limit_store,
             clock=clock,
             lease_ns=plan.lease_ns,
             spent_of=biller.spent_p,
-            share=LocalShare(
-                MemoryLimitStore,
-                nodes=outage.nodes,
-                rates=outage.rates,
-                money=outage.money,
-            ),
+            share=_local_share(plan.outage),
             windows=self._windows,
         )
-        change = Change(resolver, store)
+        change = Change(resolver, self.limit_store)
         self.accounts = Accounts(
             self._ledger,
             change,
@@ -144,31 +135,22 @@ class Metering:
             sign_up_credit_p=plan.sign_up_credit_p,
             pepper=plan.key_pepper,
         )
-        self.billing = Billing(self._ledger, change, limiter, clock=clock)
-        self.limit_store = store
-        self._parts = Parts(
+        self.billing = Billing(self._ledger, change, self._limiter, clock=clock)
+        self._parts = replace(
+            _settings(plan),
             clock=clock,
-            routes=_routes(plan.routes),
             resolver=resolver,
-            limiter=limiter,
+            limiter=self._limiter,
             biller=biller,
-            journal=self._journal,
-            limits=plan.limits,
+            journal=self._recorder.journal,
             subjects=_known_subjects(plan.limits, subjects or {}),
-            tiers=plan.tiers,
             identify=identify,
-            anonymous=plan.anonymous,
-            unpriced_refused=plan.unpriced == "refuse",
-            unmetered_refused=plan.unmetered == "refuse",
-            body_bytes_max=plan.body_bytes_max,
-            durable=plan.journal.durability == "power",
-            log_calls=plan.log_calls,
             ready=self.start,
         )
         self._cold = cold
         self._started = False
         self._starting = anyio.Lock()
-        self._lock_fd = -1
+        self._home = DataHome(self.data)
 
     @classmethod
     def from_preset(cls, name: str, **own: Unpack[OwnParts]) -> "Metering":
@@ -231,30 +213,19 @@ class Metering:
     def _open(self) -> None:
         shared = self.limit_store.waits
         shared = shared and (self._windows is None or self._windows.shared)
-        self._lock_fd = _lock_home(self.data, alone=not shared)
+        self._home.lock(alone=not shared)
         try:
-            publish = partial(self._ledger.publish, now_ns=self._clock())
-            publish(self.plan.prices.versions())
-            adopted = adopt_orphans(self.data, self._post)
+            prices = self.plan.prices.versions()
+            self._ledger.publish(prices, now_ns=self._clock())
+            self._recorder.start()
         except BaseException:
-            os.close(self._lock_fd)
+            self._home.unlock()
             raise
-        if adopted.owners:
-            _log.info(
-                "journal_adopted",
-                owners=adopted.owners,
-                closed=adopted.closed,
-                recovered=adopted.recovered,
-                damaged=adopted.damaged,
-            )
-        self._shipper.start()
 
     def _close(self) -> None:
-        if not self._shipper.stop(STOP_S):
-            _log.warning("journal_not_posted", data=str(self.data))
-        self._journal.close()
+        self._recorder.stop(STOP_S)
         self._ledger.close()
-        os.close(self._lock_fd)
+        self._home.unlock()
 
 
 class MeteringMiddleware:
@@ -270,6 +241,27 @@ class MeteringMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on to the stack."""
         await self.app(scope, receive, send)
+
+
+def _settings(plan: Plan) -> Parts:
+    """Return what the plan says of every call; services are added to it."""
+    return Parts(
+        routes=_routes(plan.routes),
+        limits=plan.limits,
+        tiers=plan.tiers,
+        anonymous=plan.anonymous,
+        unpriced_refused=plan.unpriced == "refuse",
+        unmetered_refused=plan.unmetered == "refuse",
+        body_bytes_max=plan.body_bytes_max,
+        durable=plan.journal.durability == "power",
+        log_calls=plan.log_calls,
+    )
+
+
+def _local_share(outage: OutageSettings) -> LocalShare:
+    return LocalShare(
+        MemoryLimitStore, nodes=outage.nodes, rates=outage.rates, money=outage.money
+    )
 
 
 def _routes(named: Mapping[str, str]) -> dict[str, Dialect | None]:
@@ -298,61 +290,3 @@ def _known_subjects(
                     f' function of a request: subjects={{"{name}": function}}.'
                 )
     return subjects
-
-
-def _lock_home(data: Path, *, alone: bool) -> int:
-    """Make the data home and lock it: alone, or with others that share their limits."""
-    try:
-        data.mkdir(parents=True, exist_ok=True)
-        fd = os.open(data / "process.lock", os.O_CREAT | os.O_RDWR, 0o600)
-    except OSError as error:
-        raise ConfigurationError(
-            f"The data home {data} cannot be used: {error.strerror}. Name a folder on"
-            " a local disk that can be made and written, by METERING_DATA or"
-            " [storage] data."
-        ) from error
-    try:
-        kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
-        fcntl.flock(fd, kind | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise ConfigurationError(
-            f"Another Metering uses the data home {data}, and limits kept in memory"
-            " cannot be shared: each would grant them anew. Have one process, give each"
-            " its own METERING_DATA, or keep the limits where all find them:"
-            ' [storage] limits = "sqlite:///limits.db" or "redis://HOST", and windows,'
-            ' if limits have any, such as "redis://HOST".'
-        ) from None
-    return fd
-
-
-_SHIPPING_TOLD: dict[ShipFault, str] = {
-    "down": "ledger_down",
-    "failing": "posting_failing",
-    "up": "ledger_up",
-    "conflict": "journal_conflict",
-    "damaged": "journal_damaged",
-    "disk_failing": "journal_disk_failing",
-    "disk_up": "journal_disk_up",
-    "lost": "journal_calls_lost",
-}
-
-
-def _tell_shipping(kind: ShipFault, error: Exception | None) -> None:
-    if error is None:
-        _log.info(_SHIPPING_TOLD[kind])
-    else:
-        _log.error(_SHIPPING_TOLD[kind], error=str(error), kind=type(error).__name__)
-
-
-def _tell_refused(refused: RefusedEvent, kept: bool) -> None:  # noqa: FBT001 - a callback
-    event = refused.event
-    _log.error(
-        "event_set_aside",
-        id=event.id,
-        account=event.account_id,
-        period=event.period,
-        charge_usd=format_usd(event.charge_p),
-        reason=refused.reason,
-        kept=kept,
-    )

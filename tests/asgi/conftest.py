@@ -75,7 +75,7 @@ class Service:
 
     async def flush(self) -> None:
         """Post what is journalled."""
-        assert self.meter._shipper.flush(10.0)
+        assert self.meter._recorder.flush(10.0)
 
 
 class Opener:

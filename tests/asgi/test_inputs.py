@@ -295,7 +295,7 @@ async def test_a_full_disk_admits_nobody_and_takes_nothing(open_service, monkeyp
 
     fail = True
     async with open_service() as service:
-        monkeypatch.setattr(service.meter._journal, "_os_write", write)
+        monkeypatch.setattr(service.meter._recorder.journal, "_os_write", write)
         key = await service.account("acme", tier=1)
         answer = await service.chat(key)
         untouched = await _left_by(service)

@@ -342,7 +342,7 @@ async def test_the_time_of_a_killed_stream_is_in_its_checkpoints(
     async with open_service(FakeModel(pause=pause, output_tokens=4)) as service:
         key = await service.account("acme", tier=1)
         client = hand_written(key, {**STREAM, "model": TIMED})
-        journal = service.meter._journal
+        journal = service.meter._recorder.journal
         journal.checkpoint = noted.append
         await client.call(service.meter.wrap(service.model))
 

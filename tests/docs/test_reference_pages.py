@@ -6,7 +6,7 @@ from pathlib import Path
 
 import metering
 from metering.asgi.refusal import STATUS_BY_CODE
-from metering.metering import _SHIPPING_TOLD
+from metering.recorder import _SHIPPING_TOLD
 
 ROOT = Path(__file__).parents[2]
 PAGES = ROOT / "docs" / "reference"

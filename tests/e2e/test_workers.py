@@ -15,7 +15,7 @@ import pytest
 
 from metering import Metering
 from metering.accounts import Overrides, RateOverride, TokenPrices
-from metering.config import plan_from_preset
+from metering.config import OutageSettings, plan_from_preset
 from metering.money import PICO
 
 pytestmark = pytest.mark.anyio
@@ -51,12 +51,13 @@ def workers(request, tmp_path):
             stack.callback(process.wait, 15)
             stack.callback(process.terminate)
             urls.append("http://127.0.0.1:{1}".format(*listener.getsockname()))
-        yield (
-            urls,
-            replace(
-                plan_from_preset("friendli"), data=str(tmp_path), limits_store=limits
-            ),
+        plan = replace(
+            plan_from_preset("friendli"),
+            data=str(tmp_path),
+            limits_store=limits,
+            outage=OutageSettings(deadline_ms=10_000),
         )
+        yield urls, plan
 
 
 async def statuses(urls, key, *, calls):

@@ -1,0 +1,50 @@
+"""What the services need of a store. A backend is a class with these methods.
+
+Each method is one atomic operation and takes the time as an argument. Limit stores are
+asynchronous, for they sit on the way of every call; the others are synchronous and are
+called from worker threads.
+"""
+
+from metering.stores.ledger import (
+    AccountChange,
+    AccountStore,
+    ChargedEvent,
+    KeyRecord,
+    Ledger,
+    LedgerReader,
+    LedgerWriter,
+    PaymentReport,
+    PostReport,
+    PriceStore,
+    Snapshots,
+    UsageTotal,
+)
+from metering.stores.limits import (
+    AccountVersions,
+    LimitStore,
+    Outcome,
+    SettleResult,
+    Status,
+    WindowStore,
+)
+
+__all__ = [
+    "AccountChange",
+    "AccountStore",
+    "AccountVersions",
+    "ChargedEvent",
+    "KeyRecord",
+    "Ledger",
+    "LedgerReader",
+    "LedgerWriter",
+    "LimitStore",
+    "Outcome",
+    "PaymentReport",
+    "PostReport",
+    "PriceStore",
+    "SettleResult",
+    "Snapshots",
+    "Status",
+    "UsageTotal",
+    "WindowStore",
+]
