@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from metering.asgi.limiter import LimiterMiddleware
     from metering.asgi.meter import MeterMiddleware
     from metering.asgi.parts import Parts
+    from metering.asgi.reported import report
     from metering.asgi.tier import TierMiddleware
     from metering.backends.memory import MemoryLimitStore
     from metering.billing import Biller
@@ -60,6 +61,7 @@ __all__ = [
     "TokenPrices",
     "UsageError",
     "load_plan",
+    "report",
 ]
 
 # Where each name lives. It is imported when it is first asked for: pytest imports this
@@ -86,6 +88,7 @@ _HOMES = {
     "TierResolver": "metering.tiers",
     "TokenPrices": "metering.accounts",
     "load_plan": "metering.config",
+    "report": "metering.asgi.reported",
 }
 
 

@@ -9,9 +9,14 @@ from typing import TypedDict, Unpack
 import anyio
 import structlog
 from anyio import to_thread
+from starlette.exceptions import HTTPException
+from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from metering.accounts import Account
+from metering.asgi.callers import caller_of
 from metering.asgi.parts import Identify, Parts, Subject
+from metering.asgi.refusal import Refusal
 from metering.asgi.stack import Stack
 from metering.backends.limit_stores import limit_store, window_store
 from metering.backends.memory import MemoryLimitStore
@@ -108,7 +113,7 @@ class Metering:
             plan.limits_store or LIMITS_DEFAULT, deadline_ms=plan.outage.deadline_ms
         )
         self._windows = window_store(plan.windows_store, plan.limits)
-        resolver = TierResolver(
+        self._resolver = TierResolver(
             self._ledger,
             plan.tiers,
             clock=clock,
@@ -125,7 +130,7 @@ class Metering:
             share=_local_share(plan.outage),
             windows=self._windows,
         )
-        change = Change(resolver, self.limit_store)
+        change = Change(self._resolver, self.limit_store)
         self.accounts = Accounts(
             self._ledger,
             change,
@@ -139,7 +144,7 @@ class Metering:
         self._parts = replace(
             _settings(plan),
             clock=clock,
-            resolver=resolver,
+            resolver=self._resolver,
             limiter=self._limiter,
             biller=biller,
             journal=self._recorder.journal,
@@ -184,6 +189,21 @@ class Metering:
         return Stack(
             app, self._parts, start=self.start, stop=self.stop, cold=self._cold
         )
+
+    async def current_account(self, request: HTTPConnection) -> Account:
+        """Return whose request it is, on any path: a dependency for FastAPI.
+
+        As in `account: Annotated[Account, Depends(meter.current_account)]`.
+
+        Raises:
+            HTTPException: The caller is not known (401) or suspended (403).
+            StorageError: The ledger is down and nothing is remembered.
+        """
+        await self.start()
+        caller = await caller_of(request.scope, self._parts, self._resolver)
+        if isinstance(caller, Refusal):
+            raise HTTPException(caller.status, caller.message)
+        return caller.account
 
     async def start(self) -> None:
         """Start the background work, unless it runs: once before the first call.

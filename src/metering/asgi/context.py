@@ -15,6 +15,7 @@ from metering.usage import UsageEvent
 
 if TYPE_CHECKING:
     from metering.asgi.gates import Gate
+    from metering.asgi.reported import Reported
 
 __all__ = ["Call", "call_of", "route_path"]
 
@@ -41,6 +42,7 @@ class Call:
         "event",
         "facts",
         "gates",
+        "header_time",
         "headers",
         "hold_p",
         "id",
@@ -50,6 +52,7 @@ class Call:
         "now_ns",
         "period",
         "quote",
+        "reported",
         "running",
         "shadow_refused",
         "started_over",
@@ -74,6 +77,8 @@ class Call:
         self.changes: dict[str, bytes] = {}
         self.gates: list[Gate] = []
         self.entered: list[Gate] = []
+        self.reported: Reported | None = None
+        self.header_time: tuple[int, str] | None = None
         self.headers: list[tuple[bytes, bytes]] = []
         self.take_out_usage = False
         self.metered = False

@@ -73,7 +73,7 @@ def closing_event(
     """
     if report.failed or status >= _ERROR_STATUS:
         ending = "upstream_error"
-    if report.refused:
+    if report.refused and (call.reported is None or call.reported.usage is None):
         return _quarantined(call, ending, status, ended_ns)
     usage, source = _measured(call, report, ending, status)
     time_source = ""
@@ -96,15 +96,29 @@ def closing_event(
 def _with_time(
     call: Call, usage: Usage, report: Report, measured_ms: int
 ) -> tuple[Usage, str]:
+    """Add the compute time, from whom it is to be trusted most."""
+    reported = call.reported
+    if reported is not None and reported.compute_ms is not None:
+        compute_ms, source = reported.compute_ms, "reported"
+    elif report.time_source and report.usage is not None:
+        compute_ms, source = report.usage.compute_ms, report.time_source
+    elif _is_timed(call):
+        compute_ms, source = call.header_time or (measured_ms, "measured")
+    else:
+        return usage, ""
+    return msgspec.structs.replace(usage, compute_ms=compute_ms), source
+
+
+def _is_timed(call: Call) -> bool:
     price = None if call.quote is None else call.quote.price
-    if report.time_source or price is None or price.kind != "time":
-        return usage, report.time_source
-    return msgspec.structs.replace(usage, compute_ms=measured_ms), "measured"
+    return price is not None and price.kind == "time"
 
 
 def _measured(
     call: Call, report: Report, ending: Ending, status: int
 ) -> tuple[Usage, UsageSource]:
+    if call.reported is not None and call.reported.usage is not None:
+        return call.reported.usage, "reported"
     if report.usage is not None:
         return report.usage, "estimated" if report.partial else "upstream"
     served = ending in {"completed", "client_gone", "cancelled"}

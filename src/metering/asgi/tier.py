@@ -3,18 +3,14 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import StaleAccountError
+from metering.asgi.callers import caller_of
 from metering.asgi.context import Call, call_of
-from metering.asgi.headers import find_header
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
 from metering.errors import ConfigurationError
-from metering.tiers import Resolved
 
 __all__ = ["TierMiddleware"]
-
-_BEARER = b"bearer "
-_KEY_LENGTH_MAX = 1024
 
 
 class TierMiddleware(Piece):
@@ -63,55 +59,8 @@ class TierMiddleware(Piece):
     async def _resolve(
         self, call: Call, scope: Scope, *, fresh: bool
     ) -> Refusal | None:
-        caller = await self._caller(scope, fresh=fresh)
+        caller = await caller_of(scope, self.parts, self._resolver, fresh=fresh)
         if isinstance(caller, Refusal):
             return caller
-        if caller.account.suspended:
-            return Refusal(
-                "account_suspended",
-                f"Account {caller.account.id!r} is suspended. Ask its operator.",
-            )
         call.caller = caller
         return None
-
-    async def _caller(self, scope: Scope, *, fresh: bool) -> Resolved | Refusal:
-        if self.parts.identify is not None:
-            account_id = await self.parts.identify(scope)
-        else:
-            secret = _credential(scope)
-            if secret:
-                known = await self._resolver.by_key(secret, fresh=fresh)
-                return _good_key(known)
-            account_id = self.parts.anonymous
-        if account_id is None:
-            return Refusal(
-                "invalid_api_key",
-                "No API key was sent. Send it as 'Authorization: Bearer KEY'.",
-            )
-        found = await self._resolver.by_account(account_id, fresh=fresh)
-        if found is None:
-            return Refusal(
-                "invalid_api_key",
-                f"There is no account {account_id!r}. Its operator must create it.",
-            )
-        return found
-
-
-def _good_key(known: Resolved | None) -> Resolved | Refusal:
-    if known is None:
-        return Refusal(
-            "invalid_api_key", "The API key is not known. Check it, or ask for another."
-        )
-    if known.revoked:
-        return Refusal("invalid_api_key", "The API key was revoked. Ask for another.")
-    return known
-
-
-def _credential(scope: Scope) -> bytes:
-    headers = scope.get("headers", ())
-    bearer = find_header(headers, b"authorization")
-    if bearer[: len(_BEARER)].lower() == _BEARER:
-        secret = bearer[len(_BEARER) :].strip()
-    else:
-        secret = find_header(headers, b"x-api-key") or find_header(headers, b"api-key")
-    return secret[:_KEY_LENGTH_MAX]

@@ -8,6 +8,7 @@ from metering.asgi.context import Call
 from metering.asgi.headers import find_header, limit_headers
 from metering.asgi.parts import Parts
 from metering.asgi.record import closing_event, running_event
+from metering.asgi.reported import header_time
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report, StreamReader
 from metering.errors import StorageError
@@ -108,6 +109,8 @@ class Watch:
         headers = [(bytes(k), bytes(v)) for k, v in message.get("headers", ())]
         if call.metered:
             headers = self._choose_reader(headers)
+        if self._timed:
+            call.header_time = header_time(headers)
         headers.append((b"x-usage-id", call.id.encode()))
         if not find_header(headers, b"x-request-id"):
             headers.append((b"x-request-id", call.id.encode()))
