@@ -36,7 +36,7 @@ coverage: $(stamp) ## All tests, and the lines and branches that none of them re
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
-bench: $(peers) ## What the library costs, and others beside it, in six minutes
+bench: $(peers) ## What the library costs, and others beside it: some three minutes
 	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
 
 demo: $(stamp) ## A small model server with everything around it
