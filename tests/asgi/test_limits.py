@@ -1,13 +1,21 @@
 """Limits beside those of tiers, and the headers that tell of all of them."""
 
+import threading
+
 import anyio
 import anyio.lowlevel
 import http_sf
 import pytest
 
+from metering.asgi.context import Call
+from metering.asgi.limiter import LimiterMiddleware
+from metering.asgi.parts import Parts
+from metering.backends.memory import MemoryLimitStore
 from metering.clock import NS_PER_S
 from metering.limit_rules import LimitRule
+from metering.limiter import Limiter
 from metering.quota import BudgetQuota, RateQuota
+from metering.testing.clock import ManualClock
 from metering.testing.model import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -189,3 +197,45 @@ async def test_the_ietf_fields_are_structured_and_tell_of_each_quota(open_servic
     assert 0 == fields(refused, "ratelimit")["bursts"]["r"]
     # OpenAI's names have room for one limit on requests: the tightest.
     assert "2" == refused.headers["x-ratelimit-limit-requests"]
+
+
+async def test_a_limit_on_requests_alone_reads_no_body(hand_written):
+    """Per address, without another piece: the app reads what the client sends."""
+    rule = LimitRule(name="ip", quotas=(RateQuota(1, NS_PER_S),), per=("ip",))
+    parts = Parts(
+        limiter=Limiter(MemoryLimitStore(), clock=ManualClock()),
+        limits=(rule,),
+        subjects={"ip": lambda _scope: "10.0.0.1"},
+    )
+    app = LimiterMiddleware(FakeModel(), parts)
+    served, refused = hand_written("key"), hand_written("key")
+    await served.call(app)
+    await refused.call(app)
+
+    assert (200, 429) == (served.status, refused.status)
+    assert 0 == refused.received
+
+
+@pytest.mark.parametrize("inline", [True, False])
+async def test_a_large_input_is_estimated_beside_the_loop(
+    open_service, monkeypatch, inline
+):
+    """Above 128 kB; the estimate is the same."""
+    threads = []
+    estimate = Call.estimate_input_tokens
+
+    def noting(call):
+        threads.append(threading.current_thread())
+        return estimate(call)
+
+    monkeypatch.setattr(Call, "estimate_input_tokens", noting)
+    words = 1_000 if inline else 50_000
+    async with open_service() as service:
+        key = await service.account("acme", tier=4)
+        content = "abc " * words
+        answer = await service.chat(
+            key, messages=[{"role": "user", "content": content}]
+        )
+
+    assert 200 == answer.status_code
+    assert inline == (threads[0] is threading.current_thread())

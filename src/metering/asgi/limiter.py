@@ -38,6 +38,11 @@ class LimiterMiddleware(Piece):
             raise ConfigurationError(
                 "LimiterMiddleware needs a limiter: Parts(limiter=Limiter(store, ...))."
             )
+        limits = parts.limits
+        self._counts_tokens = any(rule.unit.endswith("tokens") for rule in limits)
+        self._reads = self._counts_tokens or any(
+            rule.models or "model" in rule.per for rule in limits
+        )
         self._shared: tuple[Demand, ...] = ()
         if requests is not None:
             self._shared = (Demand("{all}:rpm", requests, 1, None, "requests"),)
@@ -48,10 +53,11 @@ class LimiterMiddleware(Piece):
         if call.caller is not None:
             kind = "paid" if call.quote is None else call.quote.model_class
             demands = call.caller.requests.get(kind, ())
-        if self.parts.limits:
+        if self._reads:
             refusal = await read_call(call, scope, receive, self.parts.body_bytes_max)
             if refusal is not None:
                 return refusal
+        if self.parts.limits:
             demands = (*demands, *self._limits(call, scope))
         # Before those on money: where both refuse, a client hears of the longer one.
         call.demands[:0] = demands
@@ -70,7 +76,7 @@ class LimiterMiddleware(Piece):
         }
         subjects |= {name: of(scope) for name, of in self.parts.subjects.items()}
         input_tokens = output_tokens = 0
-        if facts is not None:
+        if facts is not None and self._counts_tokens:
             input_tokens = call.estimate_input_tokens()
             output_tokens = _output_tokens_max(call, facts) * facts.outputs
         tier = None if caller is None else caller.tier.level
