@@ -10,7 +10,7 @@ from metering.dialects.blocks import (
     read_value,
 )
 from metering.dialects.dialect import Members
-from metering.dialects.openai_usage import NULL, TEXT_BYTES_PER_TOKEN
+from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN
 
 __all__ = ["TEMPLATE_TOKENS", "estimate_input", "reads_stored_input", "template_tokens"]
 

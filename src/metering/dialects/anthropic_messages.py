@@ -15,8 +15,8 @@ from metering.dialects.anthropic_stream import MessageWatcher
 from metering.dialects.anthropic_usage import read_answer, report_of
 from metering.dialects.blocks import estimated_tokens, read_value
 from metering.dialects.dialect import NO_DETAILS, Detail, Members, Report, StreamReader
+from metering.dialects.figures import NULL, UNREADABLE
 from metering.dialects.openai_members import is_set, model_of, number_of, read_bounds
-from metering.dialects.openai_usage import NULL, UNREADABLE
 from metering.facts import ReasoningBudget, RequestFacts
 from metering.quota import Unit
 

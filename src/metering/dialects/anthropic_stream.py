@@ -2,8 +2,8 @@
 
 from metering.dialects.anthropic_usage import Tally, has_failed, read_answer
 from metering.dialects.dialect import Report
+from metering.dialects.figures import NULL
 from metering.dialects.openai_text import TextCounter
-from metering.dialects.openai_usage import NULL
 from metering.dialects.sse import EVENT_BYTES_MAX, EventCutter, data_of, split_events
 
 __all__ = ["MessageWatcher"]

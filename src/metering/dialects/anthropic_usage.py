@@ -10,8 +10,14 @@ from typing import Any, Final
 import msgspec
 
 from metering.dialects.dialect import Report
-from metering.dialects.figures import NOT_AN_OBJECT, count_of, members_of, value_of
-from metering.dialects.openai_usage import NULL, UNREADABLE
+from metering.dialects.figures import (
+    NOT_AN_OBJECT,
+    NULL,
+    UNREADABLE,
+    count_of,
+    members_of,
+    value_of,
+)
 from metering.errors import UsageError
 from metering.usage import Usage
 

@@ -9,8 +9,8 @@ from typing import Any
 
 import msgspec
 
+from metering.dialects.figures import TEXT_BYTES_PER_TOKEN, UNREADABLE
 from metering.dialects.openai_input import MEDIA_TOKENS
-from metering.dialects.openai_usage import TEXT_BYTES_PER_TOKEN, UNREADABLE
 
 __all__ = ["Block", "any_block", "estimated_tokens", "kind_of", "read_value"]
 

@@ -6,15 +6,38 @@ from typing import Any, Final
 
 import msgspec
 
-from metering.dialects.openai_usage import NULL, UNREADABLE
 from metering.errors import UsageError
 
-__all__ = ["NOT_AN_OBJECT", "count_of", "members_of", "value_of"]
+__all__ = [
+    "COUNT_MAX",
+    "NOT_AN_OBJECT",
+    "NULL",
+    "TEXT_BYTES_PER_TOKEN",
+    "UNREADABLE",
+    "count_of",
+    "members_of",
+    "value_of",
+]
+
+NULL: Final = msgspec.Raw(b"null")
+
+UNREADABLE: Final = (
+    msgspec.MsgspecError,
+    UnicodeDecodeError,
+    RecursionError,
+    ArithmeticError,  # an exponent that no Decimal can hold
+)
+"""All that decoding a stranger's JSON may raise."""
+
+TEXT_BYTES_PER_TOKEN: Final = 4
+"""A usual figure for English text, good for an estimate only."""
 
 NOT_AN_OBJECT: Final = "usage is not an object"
 """Why a usage is set aside that is there and has no members."""
 
-_COUNT_MAX = 2**53
+COUNT_MAX: Final = 2**53
+"""The highest count or time that is believed."""
+
 _DIGITS_MAX = 16  # of 2**53
 
 # Floats become Decimals: none is ever rounded on its way to a charge.
@@ -49,8 +72,8 @@ def count_of(figures: Mapping[str, object], name: str) -> int | None:
         return None
     if isinstance(count, str) and count.isascii() and count.isdigit():
         count = int(count) if len(count) <= _DIGITS_MAX else -1
-    if isinstance(count, Decimal) and 0 <= count <= _COUNT_MAX and count == int(count):
+    if isinstance(count, Decimal) and 0 <= count <= COUNT_MAX and count == int(count):
         count = int(count)
-    if type(count) is not int or not 0 <= count <= _COUNT_MAX:
+    if type(count) is not int or not 0 <= count <= COUNT_MAX:
         raise UsageError(f"{name} is no whole number from 0 to 2**53")
     return count

@@ -5,6 +5,7 @@ from typing import Final
 import msgspec
 
 from metering.dialects.dialect import Members
+from metering.dialects.figures import UNREADABLE
 from metering.dialects.openai_dialect import OpenAIDialect
 from metering.dialects.openai_members import (
     choices_of,
@@ -14,7 +15,6 @@ from metering.dialects.openai_members import (
     read_bounds,
     usage_asked,
 )
-from metering.dialects.openai_usage import UNREADABLE
 from metering.facts import RequestFacts
 
 __all__ = ["DEFAULT_TOKENS", "OPENAI_COMPLETIONS"]

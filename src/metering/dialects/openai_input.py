@@ -10,7 +10,7 @@ from typing import Any, Final
 import msgspec
 
 from metering.dialects.dialect import Members
-from metering.dialects.openai_usage import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
+from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
 
 __all__ = ["MEDIA_TOKENS", "estimate_input"]
 

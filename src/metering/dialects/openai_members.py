@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from metering.dialects.dialect import Members
-from metering.dialects.openai_usage import NULL, UNREADABLE
+from metering.dialects.figures import NULL, UNREADABLE
 from metering.facts import OutputBound
 
 __all__ = [

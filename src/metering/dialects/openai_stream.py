@@ -7,9 +7,9 @@ Inside a JSON string a quote is always escaped: `"usage":` is never what a model
 import re
 
 from metering.dialects.dialect import Report
+from metering.dialects.figures import NULL
 from metering.dialects.openai_text import TextCounter
 from metering.dialects.openai_usage import (
-    NULL,
     carries_choice,
     has_failed,
     read_answer,

@@ -8,7 +8,7 @@ Inside a JSON string a quote is always escaped: no text can look like it.
 import re
 from functools import cache
 
-from metering.dialects.openai_usage import TEXT_BYTES_PER_TOKEN
+from metering.dialects.figures import TEXT_BYTES_PER_TOKEN
 
 __all__ = ["TextCounter"]
 

@@ -2,19 +2,25 @@
 
 from collections.abc import Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
-from typing import Any
 
 import msgspec
 
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report
+from metering.dialects.figures import (
+    COUNT_MAX,
+    NOT_AN_OBJECT,
+    NULL,
+    TEXT_BYTES_PER_TOKEN,
+    UNREADABLE,
+    count_of,
+    members_of,
+    value_of,
+)
 from metering.errors import UsageError
 from metering.usage import Usage
 
 __all__ = [
-    "NULL",
-    "TEXT_BYTES_PER_TOKEN",
-    "UNREADABLE",
     "Answer",
     "carries_choice",
     "has_failed",
@@ -23,26 +29,8 @@ __all__ = [
     "written_tokens",
 ]
 
-NULL = msgspec.Raw(b"null")
-
-UNREADABLE = (
-    msgspec.MsgspecError,
-    UnicodeDecodeError,
-    RecursionError,
-    ArithmeticError,  # an exponent that no Decimal can hold
-)
-"""All that decoding a stranger's JSON may raise."""
-
-_COUNT_MAX = 2**53
-TEXT_BYTES_PER_TOKEN = 4
-"""A usual figure for English text, good for an estimate only."""
-
-
 # Ample digits for 2**53 seconds in nanoseconds, whatever the caller's context is.
 _NANOSECONDS = Context(prec=40, rounding=ROUND_HALF_UP)
-
-# Floats become Decimals: none is ever rounded on its way to a charge.
-_figures = msgspec.json.Decoder(float_hook=Decimal)
 
 
 class Answer(msgspec.Struct, frozen=True, gc=False):
@@ -87,11 +75,11 @@ def report_of(answer: Answer, *, writes: bool) -> Report:
             nothing then.
     """
     failed = has_failed(answer)
-    figures = _decoded(answer.usage)
+    figures = value_of(answer.usage)
     if figures is None:
         return Report(failed=failed)
     if not isinstance(figures, dict):
-        return Report(failed=failed, refused="usage is not an object")
+        return Report(failed=failed, refused=NOT_AN_OBJECT)
     try:
         compute_ms, time_source = _compute_ms(answer, figures)
         usage = _usage(figures, compute_ms, writes=writes)
@@ -102,7 +90,7 @@ def report_of(answer: Answer, *, writes: bool) -> Report:
 
 def written_tokens(answer: Answer) -> int:
     """Return an estimate of the tokens in the text of a whole response."""
-    choices = _decoded(answer.choices)
+    choices = value_of(answer.choices)
     text_bytes = 0
     for choice in choices if isinstance(choices, list) else ():
         if isinstance(choice, dict):
@@ -114,32 +102,23 @@ def written_tokens(answer: Answer) -> int:
     return -(-text_bytes // TEXT_BYTES_PER_TOKEN)
 
 
-def _decoded(raw: msgspec.Raw) -> Any:
-    if raw == NULL:
-        return None
-    try:
-        return _figures.decode(raw)
-    except UNREADABLE:
-        return ()  # there, but nothing that a figure could be read from
-
-
 def _usage(
     figures: Mapping[str, object], compute_ms: int, *, writes: bool
 ) -> Usage | None:
-    read = _count(figures, "prompt_tokens")
-    written = _count(figures, "completion_tokens")
+    read = count_of(figures, "prompt_tokens")
+    written = count_of(figures, "completion_tokens")
     if read is None or (writes and written is None):
         return None
-    of_read = _details(figures, "prompt_tokens_details")
-    of_written = _details(figures, "completion_tokens_details")
-    reasoning = _count(of_written, "reasoning_tokens")
+    of_read = members_of(figures, "prompt_tokens_details")
+    of_written = members_of(figures, "completion_tokens_details")
+    reasoning = count_of(of_written, "reasoning_tokens")
     if reasoning is None:
-        reasoning = _count(figures, "reasoning_tokens")  # where SGLang puts it
+        reasoning = count_of(figures, "reasoning_tokens")  # where SGLang puts it
     # Parts of the two totals on the wire, and taken out of them here. A part above its
     # total is cut to it: the total is what was done.
     written = written or 0
-    from_cache = min(_count(of_read, "cached_tokens") or 0, read)
-    to_cache = min(_count(of_read, "cache_write_tokens") or 0, read - from_cache)
+    from_cache = min(count_of(of_read, "cached_tokens") or 0, read)
+    to_cache = min(count_of(of_read, "cache_write_tokens") or 0, read - from_cache)
     reasoning = min(reasoning or 0, written)
     return Usage(
         input_tokens=read - from_cache - to_cache,
@@ -151,26 +130,6 @@ def _usage(
     )
 
 
-def _details(figures: Mapping[str, object], name: str) -> Mapping[str, object]:
-    details = figures.get(name)
-    return details if isinstance(details, dict) else {}
-
-
-def _count(figures: Mapping[str, object], name: str) -> int | None:
-    """Return a count; None if there is none. Raises UsageError where it cannot be."""
-    count = figures.get(name)
-    if count is None:
-        return None
-    if isinstance(count, str) and count.isascii() and count.isdigit():
-        count = int(count) if len(count) < 20 else -1  # noqa: PLR2004 - of 2**53: 16
-    if isinstance(count, Decimal) and 0 <= count <= _COUNT_MAX and count == int(count):
-        count = int(count)
-    if type(count) is not int or not 0 <= count <= _COUNT_MAX:
-        # The value is left out: it is the app's text, and this goes to a log.
-        raise UsageError(f"{name} is no whole number from 0 to 2**53")
-    return count
-
-
 def _compute_ms(answer: Answer, figures: Mapping[str, object]) -> tuple[int, str]:
     """Return the model's execution in whole ms, rounded half up, and who told it."""
     if (
@@ -179,7 +138,7 @@ def _compute_ms(answer: Answer, figures: Mapping[str, object]) -> tuple[int, str
         and answer.time_info == NULL
     ):
         return 0, ""  # most servers tell no time
-    metrics, time_info = _decoded(answer.metrics), _decoded(answer.time_info)
+    metrics, time_info = value_of(answer.metrics), value_of(answer.time_info)
     told: dict[str, int] = {}
     if isinstance(metrics, dict):  # vLLM: the first token's time includes the queue
         first = _ns(metrics, "time_to_first_token_ms", NS_PER_MS)
@@ -194,7 +153,7 @@ def _compute_ms(answer: Answer, figures: Mapping[str, object]) -> tuple[int, str
             if read is not None and write is not None:
                 told[source] = read + write
     for source, ns in told.items():
-        if 0 <= ns <= _COUNT_MAX:
+        if 0 <= ns <= COUNT_MAX:
             return (2 * ns + NS_PER_MS) // (2 * NS_PER_MS), source
     return 0, ""
 
@@ -203,7 +162,7 @@ def _ns(times: Mapping[str, object], name: str, unit_ns: int) -> int | None:
     time = times.get(name)
     if isinstance(time, bool) or not isinstance(time, int | Decimal):
         return None
-    if not 0 <= time <= _COUNT_MAX:
+    if not 0 <= time <= COUNT_MAX:
         return None
     exact = _NANOSECONDS.multiply(Decimal(time), unit_ns)
     return int(exact.to_integral_value(context=_NANOSECONDS))

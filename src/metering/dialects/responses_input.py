@@ -12,7 +12,7 @@ from metering.dialects.blocks import (
     read_value,
 )
 from metering.dialects.dialect import Members
-from metering.dialects.openai_usage import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
+from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
 
 __all__ = ["estimate_input", "reads_stored_input"]
 

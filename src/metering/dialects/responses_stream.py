@@ -9,9 +9,9 @@ from typing import Final
 import msgspec
 
 from metering.dialects.dialect import Report
+from metering.dialects.figures import NULL, UNREADABLE
 from metering.dialects.json_members import MemberFinder
 from metering.dialects.openai_text import TextCounter
-from metering.dialects.openai_usage import NULL, UNREADABLE
 from metering.dialects.responses_usage import Response, read_response, report_of
 from metering.dialects.sse import EventCutter, data_of, split_events
 
