@@ -15,6 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.accounts import Account
 from metering.asgi.callers import caller_of
+from metering.asgi.missing import MissingUsage
 from metering.asgi.parts import Identify, Parts, Subject
 from metering.asgi.refusal import Refusal
 from metering.asgi.stack import Stack
@@ -272,6 +273,7 @@ def _settings(plan: Plan) -> Parts:
         anonymous=plan.anonymous,
         unpriced_refused=plan.unpriced == "refuse",
         unmetered_refused=plan.unmetered == "refuse",
+        missing_usage=MissingUsage(plan.missing_usage),
         body_bytes_max=plan.body_bytes_max,
         durable=plan.journal.durability == "power",
         log_calls=plan.log_calls,

@@ -3,6 +3,7 @@
 import msgspec
 
 from metering.asgi.context import Call
+from metering.asgi.missing import MissingUsage
 from metering.dialects.dialect import Report
 from metering.money import AMOUNT_MAX_P
 from metering.usage import Ending, Usage, UsageEvent, UsageSource
@@ -59,6 +60,7 @@ def closing_event(
     status: int,
     measured_ms: int,
     ended_ns: int,
+    missing: MissingUsage,
 ) -> UsageEvent:
     """Return the final event of a call.
 
@@ -70,6 +72,7 @@ def closing_event(
         measured_ms: From the call's dispatch to its last byte, without waiting for
             the client; used for time prices where the server told no time.
         ended_ns: When it ended.
+        missing: What becomes of a whole answer that did not tell its usage.
     """
     if report.failed or status >= _ERROR_STATUS:
         ending = "upstream_error"
@@ -88,9 +91,37 @@ def closing_event(
         status=status,
         time_source=time_source,
     )
+    if (
+        source == "estimated"
+        and missing.policy != "estimate"
+        and _never_told(call, report, ending)
+    ):
+        return _decided(event, missing)
     if event.charge_p > AMOUNT_MAX_P:  # each count may be true, their price cannot
         return _quarantined(call, ending, status, ended_ns)
     return event
+
+
+def _never_told(call: Call, report: Report, ending: Ending) -> bool:
+    """Whether the answer was whole and the charge still rests on an estimate alone.
+
+    An answer that was cut off might have told its usage at its end: were it free, every
+    client would hang up before. By time a call is charged for what was measured.
+    """
+    return ending == "completed" and not report.partial and not _is_timed(call)
+
+
+def _decided(event: UsageEvent, missing: MissingUsage) -> UsageEvent:
+    """Charge as the operator decided for calls whose usage nobody told."""
+    if event.price_version:
+        missing.tell(event.model)
+    free = missing.policy == "free"
+    flags = tuple(flag for flag in event.flags if flag != "overrun")
+    return msgspec.structs.replace(
+        event,
+        charge_p=0 if free else event.hold_p,
+        flags=(*flags, "usage_missing" if free else "quarantined"),
+    )
 
 
 def _with_time(

@@ -259,6 +259,7 @@ class Watch:
             status=self._status,
             measured_ms=self._measured_ms(now_ns),
             ended_ns=now_ns,
+            missing=self._parts.missing_usage,
         )
         if self._parts.journal is not None:
             self._parts.journal.close_call(call.event)

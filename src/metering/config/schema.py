@@ -70,6 +70,10 @@ class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unmetered: Annotated[
         Literal["refuse", "pass"], Meta(description='"refuse" or "pass"')
     ] = "refuse"
+    missing_usage: Annotated[
+        Literal["estimate", "fail", "free"],
+        Meta(description='"estimate", "fail" or "free"'),
+    ] = "estimate"
     body_bytes_max: Units = Count("8M")
     lease_s: Annotated[int, Meta(ge=3, le=600, description="seconds, 3 to 600")] = 30
     resolve_ttl_s: Annotated[
