@@ -35,25 +35,30 @@ class Keeper:
 
     Settlements are off the way of answers: they are sent in the background, in their
     order, and again until the store takes them, which counts each only once. A lease
-    is renewed when a third of it is over. What a killed process owed is not lost with
-    it: its holds run out, and its charges are in its journal.
+    is renewed when a sixth of it is over, and is held again by that if the store has
+    lost it. What a killed process owed is not lost with it: its holds run out, and its
+    charges are in its journal.
 
     Args:
         store: The store.
         clock: The node's clock.
+        steady: A clock that never steps back, for when to renew.
         lease_ns: For how long holds are renewed.
     """
 
-    def __init__(self, store: LimitStore, *, clock: Clock, lease_ns: int) -> None:
+    def __init__(
+        self, store: LimitStore, *, clock: Clock, steady: Clock, lease_ns: int
+    ) -> None:
         self._store = store
         self._clock = clock
+        self._steady = steady
         self._lease_ns = lease_ns
         # Running calls, and when to renew them: the next one first.
         self._running: dict[str, tuple[int, Sequence[Demand]]] = {}
         self._ended: deque[_Ended] = deque()
         self._given_up = 0
         self._wake = anyio.Event()
-        self._swept_ns = clock()
+        self._swept_ns = steady()
         self._background = Background(self._run)
 
     @property
@@ -63,7 +68,7 @@ class Keeper:
 
     def opened(self, hold_id: str, demands: Sequence[Demand]) -> None:
         """Renew a hold from now on, until it has ended."""
-        self._running[hold_id] = self._clock() + self._lease_ns // 3, demands
+        self._running[hold_id] = self._steady() + self._lease_ns // 6, demands
         self._background.ensure()
 
     def ended(
@@ -95,26 +100,34 @@ class Keeper:
             if failed:
                 self._ended.extendleft(reversed(failed))
                 return False
+            await self.renew_due()  # however many more wait
         if self._given_up:
             _log.error("settlements_given_up", count=self._given_up)
             self._given_up = 0
         return True
 
     async def renew_due(self) -> None:
-        """Renew the leases of which a third is over, and free those of dead calls."""
-        now_ns = self._clock()
+        """Renew the leases of which a sixth is over, and free those of dead calls."""
+        steady_ns = self._steady()
         due = []
         for hold_id, (due_ns, demands) in self._running.items():
-            if due_ns > now_ns:
+            if due_ns > steady_ns:
                 break
             due.append((hold_id, demands))
-        for at in range(0, len(due), _AT_ONCE):
-            async with anyio.create_task_group() as tasks:
-                for hold_id, demands in due[at : at + _AT_ONCE]:
-                    tasks.start_soon(self._renew, hold_id, demands)
-        if now_ns - self._swept_ns >= self._lease_ns:
-            self._swept_ns = now_ns
-            await self._store.sweep(now_ns=now_ns)
+        await self._renew_all(due)
+        if steady_ns - self._swept_ns >= self._lease_ns:
+            self._swept_ns = steady_ns
+            await self._store.sweep(now_ns=self._clock())
+
+    async def hold_again(self, key: str) -> None:
+        """Hold again what running calls have of a budget that the store has lost."""
+        await self._renew_all(
+            [
+                (hold_id, demands)
+                for hold_id, (_, demands) in self._running.items()
+                if any(demand.key == key for demand in demands)
+            ]
+        )
 
     async def close(self, timeout_s: float) -> None:
         """Settle what is owed, as far as the time allows, and stop."""
@@ -135,19 +148,24 @@ class Keeper:
         except StorageError:
             failed.append(ended)
 
+    async def _renew_all(self, holds: Sequence[tuple[str, Sequence[Demand]]]) -> None:
+        for at in range(0, len(holds), _AT_ONCE):
+            async with anyio.create_task_group() as tasks:
+                for hold_id, demands in holds[at : at + _AT_ONCE]:
+                    tasks.start_soon(self._renew, hold_id, demands)
+
     async def _renew(self, hold_id: str, demands: Sequence[Demand]) -> None:
-        now_ns = self._clock()
         try:
             await self._store.renew(
-                hold_id, demands, lease_ns=self._lease_ns, now_ns=now_ns
+                hold_id, demands, lease_ns=self._lease_ns, now_ns=self._clock()
             )
         except StorageError:
             return  # the next round asks again, and holds what was lost
         if self._running.pop(hold_id, None) is not None:
-            self._running[hold_id] = now_ns + self._lease_ns // 3, demands
+            self._running[hold_id] = self._steady() + self._lease_ns // 6, demands
 
     async def _run(self) -> None:
-        pause_s = self._lease_ns / NS_PER_S / 6
+        pause_s = self._lease_ns / NS_PER_S / 12
         while True:
             with anyio.move_on_after(pause_s):
                 await self._wake.wait()

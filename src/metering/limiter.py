@@ -1,5 +1,6 @@
 """Admission: all demands of a call in one store operation, seeded where need be."""
 
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
@@ -36,6 +37,7 @@ class Limiter:
         lease_ns: How long a hold outlives a process that died, in a store that does.
         spent_of: Where the seed of a ledgered budget comes from; None without any.
         share: What this node grants by itself while the store is away; None: nothing.
+        steady: A clock that never steps back, for when to renew leases.
         windows: Where demands that have a window are counted; None without any.
 
     Attributes:
@@ -50,6 +52,7 @@ class Limiter:
         lease_ns: int = 30 * NS_PER_S,
         spent_of: SpentOf | None = None,
         share: LocalShare | None = None,
+        steady: Clock = time.monotonic_ns,
         windows: WindowStore | None = None,
     ) -> None:
         self.store = store
@@ -63,7 +66,7 @@ class Limiter:
         self._lease_ns = lease_ns if store.waits else _ENDLESS_NS
         self._keeper: Keeper | None = None
         if store.waits:
-            self._keeper = Keeper(store, clock=clock, lease_ns=lease_ns)
+            self._keeper = Keeper(store, clock=clock, steady=steady, lease_ns=lease_ns)
         self._alone: set[str] = set()
         self._away = False
         self._windows = windows
@@ -108,6 +111,18 @@ class Limiter:
             await share.settle(hold_id, demands, costs, now_ns=self._clock())
             demands = _not_yet_taken(demands)
         keeper.ended(hold_id, demands, costs)
+
+    async def know(self, key: str) -> None:
+        """Seed a budget unless the store knows it, with what runs here held again.
+
+        To be called within `seeding`. What other nodes have running is held again with
+        their next renewal, and what they have not posted yet is not in the seed.
+        """
+        if self._keeper is not None:
+            await self._keeper.hold_again(key)
+        now_ns = self._clock()
+        spent = await self._spent(key, now_ns)
+        await self.store.seed(key, spent, now_ns=now_ns)
 
     async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:
         """Take an early payment off what a budget has spent, once a reference.
@@ -191,9 +206,7 @@ class Limiter:
         self._flights[key] = ended = anyio.Event()
         try:
             async with self.seeding(key):
-                now_ns = self._clock()
-                spent = await self._spent(key, now_ns)
-                await self.store.seed(key, spent, now_ns=now_ns)
+                await self.know(key)
         finally:
             del self._flights[key]
             ended.set()

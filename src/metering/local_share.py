@@ -1,12 +1,12 @@
 """What one node grants by itself while the store that it shares with others is away."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import msgspec
 
-from metering.errors import ConfigurationError
+from metering.errors import ConfigurationError, StorageError
 from metering.quota import BudgetQuota, Demand, Quota, RateQuota
 from metering.stores import LimitStore, Outcome
 
@@ -30,12 +30,14 @@ class _Policy:
 class LocalShare:
     """Grants a node's share of each quota from its own memory.
 
-    What the others granted is not known, nor what this node had granted before: so an
-    outage admits at most one whole quota more than the rates refill, and of a budget
-    at most what was left of it. A share is never less than one request or slot.
+    A share refills as its quota does, and is not made whole by another outage: rates
+    and slots are remembered from one to the next. Of a ledgered budget it is a share of
+    what was left when the outage began. It is never less than one request or slot. What
+    the others granted meanwhile is not known, nor what the store itself had granted: so
+    all shares together may admit a quota once more.
 
     Args:
-        new_store: Makes a store in this node's memory, one for each outage.
+        store: A store in this node's memory, for nothing else.
         nodes: How many nodes share the quotas, at least 1.
         rates: What becomes of calls that demand rates or slots.
         money: What becomes of calls that demand money.
@@ -46,7 +48,7 @@ class LocalShare:
 
     def __init__(
         self,
-        new_store: Callable[[], LimitStore],
+        store: LimitStore,
         *,
         nodes: int,
         rates: OnOutage = "local_share",
@@ -56,14 +58,14 @@ class LocalShare:
             raise ConfigurationError(
                 f"{nodes} nodes cannot share anything: at least 1."
             )
-        self._new_store = new_store
-        self._store = new_store()
+        self._store = store
         self._policy = _Policy(rates=rates, money=money, nodes=nodes)
         self._spent: dict[str, int] = {}
+        self._outage = 0
 
     def begin(self) -> None:
-        """Forget the last outage: the shares of this one are whole."""
-        self._store = self._new_store()
+        """An outage begins: ledgered budgets are to be seeded anew."""
+        self._outage += 1
         self._spent = {}
 
     def grants(self, demands: Sequence[Demand]) -> bool:
@@ -78,17 +80,29 @@ class LocalShare:
     async def acquire(
         self, demands: Sequence[Demand], *, hold_id: str, now_ns: int
     ) -> Outcome:
-        """Grant all demands out of this node's share, or take nothing."""
-        return await self._store.acquire(
+        """Grant all demands out of this node's share, or take nothing.
+
+        Raises:
+            StorageError: The call fits into a quota, but never into a share of it.
+        """
+        outcome = await self._store.acquire(
             [self._shared(demand) for demand in demands],
             hold_id=hold_id,
             lease_ns=_ENDLESS_NS,
             now_ns=now_ns,
         )
+        for demand, verdict in zip(demands, outcome.verdicts, strict=False):
+            if verdict.reason == "impossible" and demand.cost <= _most(demand.quota):
+                raise StorageError(
+                    f"The store of limits is away, and {demand.cost} of quota"
+                    f" {demand.name!r} are more than this node may grant alone."
+                )
+        unseeded = tuple(self._key_of(key) for key in outcome.unseeded)
+        return msgspec.structs.replace(outcome, unseeded=unseeded)
 
     async def seed(self, key: str, spent: int, *, now_ns: int) -> None:
         """Say what a budget had spent before this node went on alone."""
-        if await self._store.seed(key, spent, now_ns=now_ns):
+        if await self._store.seed(self._own_key(key), spent, now_ns=now_ns):
             self._spent[key] = spent
 
     async def settle(
@@ -104,19 +118,35 @@ class LocalShare:
         await self._store.settle(hold_id, shared, costs, now_ns=now_ns)
 
     def _shared(self, demand: Demand) -> Demand:
-        return msgspec.structs.replace(demand, quota=self._share(demand))
+        key, quota = demand.key, demand.quota
+        if isinstance(quota, BudgetQuota) and quota.ledgered:
+            key = self._own_key(key)
+        return msgspec.structs.replace(demand, key=key, quota=self._share(demand))
+
+    def _own_key(self, key: str) -> str:
+        return f"{self._outage}:{key}"
+
+    @staticmethod
+    def _key_of(own_key: str) -> str:
+        return own_key.partition(":")[2]
 
     def _share(self, demand: Demand) -> Quota:
         quota, nodes = demand.quota, self._policy.nodes
         if isinstance(quota, RateQuota):
-            burst = quota.burst or quota.amount
-            return RateQuota(
-                quota.amount,
-                min(quota.per_ns * nodes, _PER_NS_MAX),
-                max(1, burst // nodes),
-            )
+            burst = max(1, (quota.burst or quota.amount) // nodes)
+            per_ns = quota.per_ns * nodes
+            if per_ns <= _PER_NS_MAX:
+                return RateQuota(quota.amount, per_ns, burst)
+            return RateQuota(max(1, quota.amount // nodes), quota.per_ns, burst)
         spent = self._spent.get(demand.key, 0)
         share = max(0, quota.amount - spent) // nodes
         if demand.unit == "running":
             share = max(1, share)
         return BudgetQuota(spent + share, quota.ledgered)
+
+
+def _most(quota: Quota) -> int:
+    """Return the most that a quota can ever grant at once."""
+    return (
+        (quota.burst or quota.amount) if isinstance(quota, RateQuota) else quota.amount
+    )

@@ -26,7 +26,6 @@ from metering.billing import Biller
 from metering.clock import Clock, system_clock
 from metering.coldstart import ColdStart
 from metering.config import (
-    OutageSettings,
     Plan,
     agreed_overrides,
     plan_from_env,
@@ -40,7 +39,7 @@ from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
-from metering.local_share import LocalShare
+from metering.local_share import LocalShare, OnOutage
 from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change
 from metering.stores import Ledger, Snapshots
@@ -128,7 +127,7 @@ class Metering:
             clock=clock,
             lease_ns=plan.lease_ns,
             spent_of=biller.spent_p,
-            share=_local_share(plan.outage),
+            share=_local_share(plan),
             windows=self._windows,
         )
         change = Change(self._resolver, self.limit_store)
@@ -280,9 +279,15 @@ def _settings(plan: Plan) -> Parts:
     )
 
 
-def _local_share(outage: OutageSettings) -> LocalShare:
+def _local_share(plan: Plan) -> LocalShare:
+    outage, url = plan.outage, plan.limits_store or LIMITS_DEFAULT
+    # A file is away while it is locked, for all workers of the host at once.
+    usual: OnOutage = "refuse" if url.startswith("sqlite:") else "local_share"
     return LocalShare(
-        MemoryLimitStore, nodes=outage.nodes, rates=outage.rates, money=outage.money
+        MemoryLimitStore(),
+        nodes=outage.nodes,
+        rates=outage.rates or usual,
+        money=outage.money,
     )
 
 

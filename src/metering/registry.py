@@ -283,6 +283,8 @@ class Billing:
         demand = usage_limit_demand(account_id, period, 0, 0)
         # The budget is not seeded meanwhile: its seed would have the payment already.
         async with self._limiter.seeding(demand.key):
+            # Nor is it by another process: the store knows it before it is paid.
+            await self._know(demand.key)
             paid = await to_thread.run_sync(self._ledger.record_payment, payment)
             if paid.freed_p:
                 await self._limiter.relieve(demand, paid.freed_p, reference=reference)
@@ -301,6 +303,13 @@ class Billing:
         if was != now:
             _log.info("tier_changed", account=account_id, before=was.name, now=now.name)
         return account
+
+    async def _know(self, key: str) -> None:
+        try:
+            await self._limiter.know(key)
+        except StorageError as error:
+            # The money has come all the same; room is made when the store is back.
+            _log.warning("limits_not_read", key=key, error=str(error))
 
     async def grant_credit(
         self,

@@ -309,3 +309,25 @@ async def test_a_full_disk_admits_nobody_and_takes_nothing(open_service, monkeyp
         after.status_code,
         after.headers["x-ratelimit-remaining-requests"],
     )
+
+
+async def test_a_full_disk_gives_free_requests_back(open_service, monkeypatch):
+    """Nothing is held for them; from the second on each is returned all the same."""
+    full = OSError(28, "No space left on device")
+
+    def write(fd, text):
+        if fail:
+            raise full
+        return os.write(fd, text)
+
+    fail = True
+    free = "LGAI-EXAONE/K-EXAONE-236B-A23B"
+    async with open_service() as service:
+        monkeypatch.setattr(service.meter._recorder.journal, "_os_write", write)
+        key = await service.account("acme", tier=1)
+        refused = [await service.chat(key, model=free) for _ in range(5)]
+        fail = False
+        after = await service.chat(key, model=free)
+
+    assert [503] * 5 == [answer.status_code for answer in refused]
+    assert "58" == after.headers["x-ratelimit-remaining-requests"]

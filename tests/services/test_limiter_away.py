@@ -70,7 +70,8 @@ class Node:
             clock=clock,
             lease_ns=LEASE_NS,
             spent_of=lambda *_: spent,
-            share=LocalShare(MemoryLimitStore, **share) if share else None,
+            share=LocalShare(MemoryLimitStore(), **share) if share else None,
+            steady=clock,
         )
         self.keeper = self.limiter._keeper
 
@@ -195,16 +196,96 @@ async def test_what_was_granted_alone_is_told_when_the_store_is_back(store, cloc
     assert 40 - 6 == await node.left(request())
 
 
-async def test_two_outages_have_a_share_each(store, clock):
+async def test_a_share_is_not_made_whole_by_another_outage(store, clock):
+    """A store that comes and goes grants no more than one that stays away."""
     node = Node(store, clock, nodes=4)
     shares = []
-    for _ in range(2):
+    for seconds in (0, 0, 3600):
+        clock.advance(seconds=seconds)
         store.away = True
         shares.append(await node.admitted(50, request(), hold=""))
         store.away = False
         await node.admitted(1, request(), hold="")
 
-    assert [10, 10] == shares
+    assert [10, 0, 10] == shares
+
+
+async def test_a_call_above_a_share_is_told_to_come_back(store, clock):
+    """It fits into the quota, so it is not impossible: the store is away."""
+    node = Node(store, clock, nodes=4)
+    store.away = True
+    tokens = Demand("{acme}:limit:tpm:", RateQuota(80, 60 * NS_PER_S), 40, None, "tpm")
+    never = replace(tokens, cost=81)
+    with pytest.raises(StorageError, match="40 of quota 'tpm' are more than this node"):
+        await node.limiter.admit([tokens], hold_id="h1")
+    outcome = await node.limiter.admit([never], hold_id="h2")
+
+    assert "impossible" == outcome.verdicts[0].reason
+
+
+async def test_a_yearly_quota_is_shared_as_well(store, clock):
+    """Its period times four is longer than any: its amount is shared instead."""
+    node = Node(store, clock, nodes=4)
+    year = RateQuota(1000, 360 * 86_400 * NS_PER_S)
+    share = node.limiter._share._share(request(year))
+
+    assert RateQuota(250, year.per_ns, 250) == share
+
+
+async def test_what_runs_is_held_again_before_a_lost_budget_is_seeded(store, clock):
+    """Ten calls of $10 of $100 run, and the store loses all: no eleventh."""
+    node = Node(store, clock)
+    assert 10 == await node.admitted(10, spend(10))
+    store.__init__()
+    lost = await node.admitted(12, spend(10), hold="after")
+    await node.limiter.settle("h0", [spend(10)], [10])
+    await node.keeper.settle_owed()
+
+    assert 0 == lost
+    assert 0 == await node.left(spend(0))
+
+
+async def test_leases_are_renewed_though_settlements_never_end(store, clock):
+    """However many wait: after each batch it is asked whether a lease is due."""
+    node = Node(store, clock)
+    await node.limiter.admit([slot(1)], hold_id="long")
+    for number in range(1000):
+        node.keeper.ended(f"e{number}", [request()], [1])
+    settle, renewed = store.settle, []
+
+    async def slow(*args, **kwargs):
+        clock.advance(ns=NS_PER_S // 10)
+        return await settle(*args, **kwargs)
+
+    async def renew(hold_id, *args, **kwargs):
+        renewed.append((hold_id, node.keeper.owed))
+        return await SharedStore.renew(store, hold_id, *args, **kwargs)
+
+    store.settle, store.renew = slow, renew
+    assert await node.keeper.settle_owed()
+
+    assert "long" == renewed[0][0]
+    assert renewed[0][1] > 0
+    assert "refused" == (await node.limiter.admit([slot(1)], hold_id="h")).status
+
+
+async def test_a_clock_that_steps_back_renews_all_the_same(store):
+    """When to renew is told by a clock that never does."""
+    wall, steady = ManualClock(), ManualClock()
+    limiter = Limiter(store, clock=wall, steady=steady, lease_ns=LEASE_NS)
+    renewed = []
+
+    async def renew(hold_id, *_args, **_kwargs):
+        renewed.append(hold_id)
+        return True
+
+    store.renew = renew
+    await limiter.admit([slot()], hold_id="h1")
+    wall._now_ns -= 3600 * NS_PER_S
+    steady.advance(seconds=6)
+    await limiter._keeper.renew_due()
+
+    assert ["h1"] == renewed
 
 
 async def test_an_early_payment_reaches_the_store_after_an_outage(store, clock):
@@ -235,7 +316,7 @@ async def test_closing_brings_what_is_owed_or_gives_up_in_time(store, clock):
 
 def test_no_nodes_share_nothing():
     with pytest.raises(ConfigurationError, match="0 nodes"):
-        LocalShare(MemoryLimitStore, nodes=0)
+        LocalShare(MemoryLimitStore(), nodes=0)
 
 
 @given(

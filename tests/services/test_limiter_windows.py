@@ -57,7 +57,7 @@ class Node:
         self.limiter = Limiter(
             self.store,
             clock=self.clock,
-            share=LocalShare(MemoryLimitStore, nodes=4, **share),
+            share=LocalShare(MemoryLimitStore(), nodes=4, **share),
             windows=self.windows,
         )
 

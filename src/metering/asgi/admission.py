@@ -20,7 +20,7 @@ class StaleAccountError(Exception):
 
 def hold_id_of(call: Call) -> str:
     """Return the id of the call's hold; "" where nothing is to be settled."""
-    if call.gates:
+    if call.gates or call.returnable:
         return call.id
     for demand in call.demands:
         if demand.unit != "requests":

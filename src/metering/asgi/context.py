@@ -28,7 +28,8 @@ class Call:
     On the way in each piece adds what it knows; the Exchange carries it out.
 
     `gates` are passed when all demands are granted; `entered` are those that were.
-    `headers` are added to the response.
+    `headers` are added to the response. `returnable` says that all that is taken may
+    have to be given back, also where nothing else is to be settled.
     """
 
     __slots__ = (
@@ -53,6 +54,7 @@ class Call:
         "period",
         "quote",
         "reported",
+        "returnable",
         "running",
         "shadow_refused",
         "started_over",
@@ -84,6 +86,7 @@ class Call:
         self.metered = False
         self.started_over = False
         self.running = False
+        self.returnable = False
         self.verdicts: tuple[Verdict, ...] = ()
         self.shadow_refused: tuple[str, ...] = ()
         self.event: UsageEvent | None = None

@@ -83,14 +83,17 @@ class Exchange:
             # Its opening line wants an estimate of the input. That of a large body
             # takes long enough for others to notice, so the loop goes on meanwhile.
             await to_thread.run_sync(call.estimate_input_tokens)
+        journal = self._parts.journal
+        if journal is not None and journal.is_full:
+            call.returnable = True
         refusal = await admit(call, self._parts)
         if refusal is not None:
             return refusal
         if call.gates:
             refusal = await self._enter(call)
-        if refusal is not None or self._parts.journal is None or not call.metered:
+        if refusal is not None or journal is None or not call.metered:
             return refusal
-        refusal = await self._journal(call, self._parts.journal)
+        refusal = await self._journal(call, journal)
         if refusal is not None:
             leave(call)
         return refusal

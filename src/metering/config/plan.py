@@ -32,14 +32,15 @@ class OutageSettings:
     """What a node does while the store of limits that it shares is away.
 
     Attributes:
-        rates: What becomes of calls that demand rates or slots.
+        rates: What becomes of calls that demand rates or slots. None: refused where
+            the store is a file, which is away when it is locked; else a local share.
         money: What becomes of calls that demand money.
         nodes: How many nodes share the quotas.
         deadline_ms: How long the store is waited for, in milliseconds, before it counts
             as away; None: its own default.
     """
 
-    rates: OnOutage = "local_share"
+    rates: OnOutage | None = None
     money: OnOutage = "refuse"
     nodes: int = 1
     deadline_ms: int | None = None

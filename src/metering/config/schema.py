@@ -108,7 +108,7 @@ class StorageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 class OutageTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[outage]`: what a node does while the shared limit store is away."""
 
-    rates: OnOutageField = "local_share"
+    rates: OnOutageField | None = None
     money: OnOutageField = "refuse"
     nodes: Annotated[int, Meta(ge=1, le=10_000, description="1 to 10,000")] = 1
     deadline_ms: (
