@@ -255,14 +255,17 @@ async def test_json_of_another_content_type_is_capped_and_charged(
 @pytest.mark.parametrize(
     "headers",
     [
-        [(b"content-encoding", b"gzip")],
-        [(b"Content-Encoding", b"gzip, identity")],
-        [(b"content-encoding", b"identity"), (b"content-encoding", b"zstd")],
-        [(b"x-body-compressed", b"zstd")],
+        [(b"content-encoding", b"compress")],
+        [(b"Content-Encoding", b"gzip, gzip")],
+        [(b"content-encoding", b"gzip"), (b"content-encoding", b"deflate")],
+        [(b"content-encoding", b"gzip"), (b"x-body-compressed", b"zstd")],
+        [(b"x-body-compressed", b"lzma")],
     ],
-    ids=["gzip", "two codings", "two headers", "SGLang's own"],
+    ids=["unknown", "two codings", "two headers", "two kinds", "SGLang's own"],
 )
-async def test_an_encoded_body_is_refused_unread(open_service, hand_written, headers):
+async def test_a_coding_nobody_reads_is_refused_unread(
+    open_service, hand_written, headers
+):
     """An app that decodes it would serve what nobody has capped or priced."""
     async with open_service() as service:
         client = hand_written(await service.account("acme", tier=1), b"\x1f\x8b")
@@ -270,6 +273,8 @@ async def test_an_encoded_body_is_refused_unread(open_service, hand_written, hea
         await client.call(service.meter.wrap(service.model))
 
         assert (415, "unsupported_content_encoding") == _sees(client)
+        assert b"gzip, deflate" == client.header(b"accept-encoding")
+        assert "asgi-metering[compression]" in client.json()["error"]["message"]
         assert 0 == client.received
         assert UNTOUCHED == await _left_by(service)
 

@@ -3,16 +3,27 @@
 from collections.abc import Iterable
 
 import msgspec
+from anyio import to_thread
 from starlette.types import Message, Receive, Scope
 
+from metering.asgi.codings import (
+    CODINGS_BUILT_IN,
+    TooLongError,
+    UndecodableError,
+    coding_named,
+    decoded_within,
+    open_decoder,
+)
 from metering.asgi.context import Call
-from metering.asgi.refusal import Refusal
+from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
 from metering.dialects.dialect import Members
 
-__all__ = ["ClientLeftError", "Replay", "read_call", "rewritten"]
+__all__ = ["CODING_HEADERS", "ClientLeftError", "Replay", "read_call", "rewritten"]
 
 _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
-_CODINGS = frozenset({b"content-encoding", b"x-body-compressed"})  # HTTP's, SGLang's
+CODING_HEADERS = frozenset({b"content-encoding", b"x-body-compressed"})
+"""Where a request tells that its body is compressed: HTTP's header, and SGLang's."""
+
 _LENGTH_DIGITS_MAX = 18
 
 
@@ -35,15 +46,17 @@ async def read_call(
     if call.body is not None:
         return None
     length, coding = _declared(scope.get("headers", ()))
-    if coding:
-        return Refusal(
-            "unsupported_content_encoding",
-            f"A body encoded as {coding.decode('latin-1')!r} is not read here."
-            " Send the JSON body as it is.",
-        )
+    if coding and open_decoder(coding, len) is None:
+        return _not_decoded(coding)
     if length > body_bytes_max:
         return _too_large(body_bytes_max)
     body = await _read(receive, body_bytes_max)
+    if body is not None and coding:
+        try:
+            body = await _decoded(coding, body, body_bytes_max)
+        except UndecodableError:
+            return _not_of_its_coding(coding)
+        call.decoded = True
     if body is None:
         return _too_large(body_bytes_max)
     call.body = body
@@ -54,14 +67,45 @@ async def read_call(
 def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bytes]:
     """Return the length and the coding of the body; 0 and b"" where none is told."""
     length, coding = 0, b""
+    codings: list[bytes] | None = None
     for key, value in headers:
         name = key.lower()
         if name == b"content-length" and value.isdigit():
             # Only compared: its first digits are enough, and more than int() takes.
             length = int(value[:_LENGTH_DIGITS_MAX])
-        elif name in _CODINGS and value.lower() not in {b"", b"identity"}:
-            coding = value
+        elif name in CODING_HEADERS:
+            codings = [*(codings or ()), value]
+    if codings:
+        coding = coding_named(codings)
     return length, coding
+
+
+async def _decoded(coding: bytes, body: bytes, bytes_max: int) -> bytes | None:
+    """Return a body decoded, or None if it is too long then."""
+    try:
+        # In a thread, for a few bytes may become many.
+        return await to_thread.run_sync(decoded_within, coding, body, bytes_max)
+    except TooLongError:
+        return None
+
+
+def _not_decoded(coding: bytes) -> Refusal:
+    shown = coding[:NAME_SHOWN_MAX].decode("latin-1")
+    return Refusal(
+        "unsupported_content_encoding",
+        f"A body encoded as {shown!r} is not read here. Send it as it is, or in one of:"
+        " gzip, deflate; br and zstd where the operator has installed"
+        " asgi-metering[compression].",
+        headers=((b"accept-encoding", CODINGS_BUILT_IN),),
+    )
+
+
+def _not_of_its_coding(coding: bytes) -> Refusal:
+    return Refusal(
+        "invalid_content_encoding",
+        f"The body is not {coding.decode('latin-1')}, as its content-encoding says."
+        " Mend one of them.",
+    )
 
 
 def _read_facts(call: Call, body: bytes) -> Refusal | None:
@@ -109,8 +153,8 @@ async def _read(receive: Receive, body_bytes_max: int) -> bytes | None:
 def _too_large(body_bytes_max: int) -> Refusal:
     return Refusal(
         "body_too_large",
-        f"The body is larger than {body_bytes_max} bytes. Send less, or let the"
-        " operator raise calls.body_bytes_max.",
+        f"The body is larger than {body_bytes_max} bytes, as it was sent or as it"
+        " was decoded. Send less, or let the operator raise calls.body_bytes_max.",
     )
 
 

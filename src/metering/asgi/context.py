@@ -29,7 +29,8 @@ class Call:
 
     `gates` are passed when all demands are granted; `entered` are those that were.
     `headers` are added to the response. `returnable` says that all that is taken may
-    have to be given back, also where nothing else is to be settled.
+    have to be given back, also where nothing else is to be settled. `decoded` says that
+    the body came compressed, and is no longer.
     """
 
     __slots__ = (
@@ -37,6 +38,7 @@ class Call:
         "caller",
         "changes",
         "clamp",
+        "decoded",
         "demands",
         "dialect",
         "entered",
@@ -68,6 +70,7 @@ class Call:
         self.now_ns = now_ns
         self.caller: Resolved | None = None
         self.body: bytes | None = None
+        self.decoded = False
         self.members: Members | None = None
         self.facts: RequestFacts | None = None
         self.input_tokens_estimate: int | None = None

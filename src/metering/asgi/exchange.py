@@ -7,7 +7,7 @@ from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import admit, release
-from metering.asgi.body import ClientLeftError, Replay, rewritten
+from metering.asgi.body import CODING_HEADERS, ClientLeftError, Replay, rewritten
 from metering.asgi.context import Call, call_of
 from metering.asgi.parts import Parts
 from metering.asgi.record import opening_event, unserved_event
@@ -61,7 +61,7 @@ class Exchange:
     ) -> None:
         body = rewritten(call)
         inner: MutableMapping[str, Any] = scope
-        if body is not None or call.metered:
+        if body is not None or call.metered or call.decoded:
             inner = {**scope, "headers": _inner_headers(scope, body, call)}
         replay: Receive | Replay = receive
         if call.body is not None:
@@ -151,6 +151,8 @@ def _inner_headers(
     if call.metered:
         # What comes back must be readable, for its usage.
         dropped.add(b"accept-encoding")
+    if call.decoded:
+        dropped |= CODING_HEADERS
     headers = [
         (name, value)
         for name, value in scope.get("headers", ())

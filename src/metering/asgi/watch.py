@@ -4,6 +4,13 @@ import structlog
 from starlette.types import Message, Receive, Send
 
 from metering.asgi.admission import hold_id_of
+from metering.asgi.codings import (
+    TooLongError,
+    UndecodableError,
+    coding_named,
+    decoded_within,
+)
+from metering.asgi.compressed import open_reader
 from metering.asgi.context import Call
 from metering.asgi.headers import find_header, limit_headers
 from metering.asgi.parts import Parts
@@ -23,6 +30,9 @@ HELD_BYTES_MAX = 256 * 1024
 
 READ_BYTES_MAX = 32 * 1024 * 1024
 """An answer above this size is passed on unread, and its usage estimated."""
+
+_CHANGED = frozenset({b"content-length", b"content-encoding"})
+"""What no longer holds of a stream out of which something was taken."""
 
 CHECKPOINT_NS = 2 * NS_PER_S
 CHECKPOINT_CHUNKS = 512
@@ -44,6 +54,7 @@ class Watch:
         "_call",
         "_chunks",
         "_client_wait_ns",
+        "_coding",
         "_dispatched_ns",
         "_journal_due_ns",
         "_parts",
@@ -69,6 +80,7 @@ class Watch:
         self._reader: StreamReader | None = None
         self._plain: list[bytes] | None = None
         self._plain_bytes = 0
+        self._coding = b""
         self._chunks = 0
         self._journal_due_ns = call.now_ns + CHECKPOINT_NS
         self._client_wait_ns = 0
@@ -129,15 +141,18 @@ class Watch:
         self, headers: list[tuple[bytes, bytes]]
     ) -> list[tuple[bytes, bytes]]:
         kind = find_header(headers, b"content-type").lower()
-        if find_header(headers, b"content-encoding") not in {b"", b"identity"}:
-            return headers
+        coding = find_header(headers, b"content-encoding")
+        if coding:
+            coding = coding_named((coding,))
         if kind.startswith(b"text/event-stream"):
             take_out = self._call.take_out_usage
-            self._reader = self._call.dialect.read_stream(take_out_usage=take_out)
-            if take_out:
-                headers = [h for h in headers if h[0].lower() != b"content-length"]
+            reader = self._call.dialect.read_stream(take_out_usage=take_out)
+            self._reader = open_reader(reader, coding, take_out_usage=take_out)
+            if take_out and self._reader is not None:
+                headers = [h for h in headers if h[0].lower() not in _CHANGED]
         elif b"json" in kind:
             self._plain = []
+            self._coding = coding
             length = find_header(headers, b"content-length")
             if length.isdigit() and int(length[:9]) <= HELD_BYTES_MAX:
                 self._start = {}
@@ -276,7 +291,13 @@ class Watch:
         if self._reader is not None:
             return self._reader.report()
         if self._plain is not None:
-            return self._call.dialect.read_response(b"".join(self._plain))
+            body = b"".join(self._plain)
+            if self._coding:
+                try:
+                    body = decoded_within(self._coding, body, READ_BYTES_MAX)
+                except (TooLongError, UndecodableError):
+                    return Report()
+            return self._call.dialect.read_response(body)
         return Report()
 
     async def settle(self) -> None:
