@@ -66,6 +66,11 @@ class Keeper:
         """How many settlements wait for the store."""
         return len(self._ended)
 
+    @property
+    def running(self) -> int:
+        """How many calls hold something."""
+        return len(self._running)
+
     def opened(self, hold_id: str, demands: Sequence[Demand]) -> None:
         """Renew a hold from now on, until it has ended."""
         self._running[hold_id] = self._steady() + self._lease_ns // 6, demands
@@ -119,13 +124,13 @@ class Keeper:
             self._swept_ns = steady_ns
             await self._store.sweep(now_ns=self._clock())
 
-    async def hold_again(self, key: str) -> None:
-        """Hold again what running calls have of a budget that the store has lost."""
+    async def hold_again(self, key: str = "") -> None:
+        """Hold again what running calls have of a budget, or of all, that was lost."""
         await self._renew_all(
             [
                 (hold_id, demands)
                 for hold_id, (_, demands) in self._running.items()
-                if any(demand.key == key for demand in demands)
+                if not key or any(demand.key == key for demand in demands)
             ]
         )
 

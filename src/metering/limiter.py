@@ -1,5 +1,6 @@
 """Admission: all demands of a call in one store operation, seeded where need be."""
 
+import contextlib
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
@@ -14,6 +15,7 @@ from metering.errors import StorageError
 from metering.ids import uuid7
 from metering.keeper import Keeper
 from metering.local_share import LocalShare
+from metering.loss import Loss
 from metering.quota import UNKNOWN, Demand, RateQuota, Verdict, binding
 from metering.stores import LimitStore, Outcome, WindowStore
 
@@ -67,6 +69,9 @@ class Limiter:
         self._keeper: Keeper | None = None
         if store.waits:
             self._keeper = Keeper(store, clock=clock, steady=steady, lease_ns=lease_ns)
+        self._loss: Loss | None = None
+        if self._keeper is not None and store.forgets:
+            self._loss = Loss(store, self._keeper, clock)
         self._alone: set[str] = set()
         self._away = False
         self._windows = windows
@@ -115,9 +120,11 @@ class Limiter:
     async def know(self, key: str) -> None:
         """Seed a budget unless the store knows it, with what runs here held again.
 
-        To be called within `seeding`. What other nodes have running is held again with
-        their next renewal, and what they have not posted yet is not in the seed.
+        To be called within `seeding`. Where the store has lost all it knew, the others
+        are first given time to post and to hold again what is theirs.
         """
+        if self._loss is not None:
+            await self._loss.made_good()
         if self._keeper is not None:
             await self._keeper.hold_again(key)
         now_ns = self._clock()
@@ -144,6 +151,12 @@ class Limiter:
             self._seeding[key] = lock, users - 1
             if users == 1:
                 del self._seeding[key]
+
+    async def prepare(self) -> None:
+        """Reach a shared store before the first call does; it may be away as well."""
+        if self._loss is not None:
+            with contextlib.suppress(StorageError):
+                await self._loss.mark()
 
     async def close(self, timeout_s: float) -> None:
         """Bring to the store what it is owed, as far as the time allows."""

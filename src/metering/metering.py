@@ -218,6 +218,7 @@ class Metering:
         async with self._starting:
             if not self._started:
                 await to_thread.run_sync(self._open)
+                await self._limiter.prepare()
                 self._started = True
 
     async def stop(self) -> None:

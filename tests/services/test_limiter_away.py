@@ -360,3 +360,42 @@ async def test_in_the_end_nothing_is_held_and_all_is_charged(steps):
 
     assert 10_000 - charged == await node.left(spend(0, 10_000))
     assert 8 == await node.left(slot())
+
+
+async def test_a_store_that_lost_all_is_told_by_all_before_it_is_seeded(
+    store, clock, monkeypatch
+):
+    """Two nodes have five calls of $10 of $100 each, and one of them a late post."""
+    monkeypatch.setattr("metering.loss.GRACE_MS", 50)
+    store.forgets = True
+    first, second = Node(store, clock), Node(store, clock)
+    spent = [0]
+    first.limiter._spent_of = second.limiter._spent_of = lambda *_: spent[0]
+    await first.admitted(5, spend(10), hold="first")
+    await second.admitted(5, spend(10), hold="second")
+    SharedStore.__init__(store)
+    found = []
+
+    async def more(node, name):
+        found.append(await node.admitted(2, spend(10), hold=name))
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(more, first, "more1-")
+        tasks.start_soon(more, second, "more2-")
+        spent[0] = 10  # posted in time: a call that had ended before the loss
+
+    assert [0, 0] == found
+    assert 0 == await first.left(spend(0))
+
+
+async def test_a_store_that_is_known_is_not_waited_for(store, clock, monkeypatch):
+    """Its mark is old: another account's first call is decided at once."""
+    monkeypatch.setattr("metering.loss.GRACE_MS", 50)
+    store.forgets = True
+    node = Node(store, clock)
+    await node.admitted(1, spend(10))
+    clock.advance(seconds=1)
+    monkeypatch.setattr("anyio.sleep", None)
+    other = replace(spend(10), key="{other}:spend:2026-01")
+
+    assert 1 == await node.admitted(1, other, hold="o")

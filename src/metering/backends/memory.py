@@ -90,6 +90,7 @@ class MemoryLimitStore:
     """
 
     waits = False
+    forgets = False
 
     def __init__(self) -> None:
         self._dues: dict[str, int] = {}

@@ -47,9 +47,12 @@ class LimitStore(Protocol):
 
     Attributes:
         waits: Whether a method may suspend, so that it can be cancelled or take long.
+        forgets: Whether it may lose what it knows while calls run, as a server does
+            that is emptied or restarted.
     """
 
     waits: bool
+    forgets: bool
 
     async def acquire(
         self,

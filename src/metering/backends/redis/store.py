@@ -61,6 +61,7 @@ class RedisLimitStore:
     """
 
     waits = True
+    forgets = True
 
     def __init__(
         self,

@@ -65,6 +65,7 @@ class SqliteLimitStore:
     """
 
     waits = True
+    forgets = False
 
     def __init__(
         self,
