@@ -5,7 +5,7 @@ ITU-T I.371, 1996): all it keeps is the instant at which the quota is whole agai
 budget quota never refills: all it keeps is what was spent and what is held.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -15,6 +15,7 @@ from metering.clock import NS_PER_US
 from metering.errors import ConfigurationError
 
 __all__ = [
+    "COUNT_MAX",
     "NEVER_NS",
     "UNKNOWN",
     "BudgetQuota",
@@ -26,8 +27,11 @@ __all__ = [
     "Verdict",
     "Window",
     "binding",
+    "charged",
     "decide_budget",
     "decide_rate",
+    "require_costs",
+    "saturated",
 ]
 
 Reason = Literal["", "rate", "spent", "held", "impossible"]
@@ -51,6 +55,9 @@ UNKNOWN = -1
 
 NEVER_NS = -1
 """A `retry_after_ns` that says: waiting does not help."""
+
+COUNT_MAX = 2**63 - 1
+"""The largest number of units that a demand may cost, and a budget can have spent."""
 
 _AMOUNT_MAX = 2**53
 _PER_US_MAX = 400 * 24 * 3600 * 1_000_000
@@ -108,7 +115,7 @@ class BudgetQuota:
     """So many units, until the key changes; the period is part of the key.
 
     Args:
-        amount: Units, from 0 to 2**63 - 1. Nothing fits into 0.
+        amount: Units, from 0 to `COUNT_MAX`. Nothing fits into 0.
         ledgered: Whether what was spent is known to a ledger, so that an absent key
             means "unknown: seed it" and not "nothing spent yet".
     """
@@ -117,7 +124,7 @@ class BudgetQuota:
     ledgered: bool = False
 
     def __post_init__(self) -> None:
-        if type(self.amount) is not int or not 0 <= self.amount < 2**63:
+        if type(self.amount) is not int or not 0 <= self.amount <= COUNT_MAX:
             raise ConfigurationError(
                 f"A budget of {self.amount!r} is not an int from 0 to 2**63 - 1."
             )
@@ -141,9 +148,9 @@ class Demand(msgspec.Struct, frozen=True, gc=False):
         key: Where the quota's state is kept. It never contains the amount, so that a
             changed amount keeps what was used.
         quota: The allowance.
-        cost: Units wanted.
-        cost_min: The fewest units worth having, budgets only; None means `cost`. The
-            store grants as much as fits in between.
+        cost: Units wanted, from 0 to `COUNT_MAX`.
+        cost_min: The fewest units worth having, from 0 to `cost`, budgets only; None
+            means `cost`. The store grants as much as fits in between.
         name: What clients and logs call the quota, such as "requests".
         unit: What it counts.
         shadow: Whether the quota is only tried out: its verdict is told, it takes what
@@ -179,6 +186,46 @@ class Verdict(msgspec.Struct, frozen=True, gc=False):
     retry_after_ns: int = 0
     reset_after_ns: int = 0
     reason: Reason = ""
+
+
+def require_costs(demands: Iterable[Demand], *, granted: bool = False) -> None:
+    """Refuse demands that no store may decide over: a cost below 0 would give.
+
+    Args:
+        demands: What is asked.
+        granted: Whether `cost` is what was granted, so that `cost_min` is history.
+
+    Raises:
+        ConfigurationError: Names the first demand whose cost cannot be.
+    """
+    for demand in demands:
+        cost, least = demand.cost, demand.cost_min
+        if type(cost) is not int or not 0 <= cost <= COUNT_MAX:
+            raise ConfigurationError(
+                f"Demand {demand.name or demand.key!r} costs {cost!r}, which is not an"
+                " int from 0 to 2**63 - 1. What is to be given back is settled."
+            )
+        if least is None or granted or isinstance(demand.quota, RateQuota):
+            continue
+        if type(least) is not int or not 0 <= least <= cost:
+            raise ConfigurationError(
+                f"Demand {demand.name or demand.key!r} costs {cost!r} and at least"
+                f" {least!r}, which is not an int from 0 to the cost."
+            )
+
+
+def saturated(units: int) -> int:
+    """Return *units*, or the number next to them that a store can count."""
+    return max(-COUNT_MAX, min(units, COUNT_MAX))
+
+
+def charged(spent: int, cost: int) -> int:
+    """Return what a budget has spent after a charge: it ends at `COUNT_MAX`.
+
+    Nothing fits into such a budget, whatever its amount; to count on would only let
+    stores differ.
+    """
+    return saturated(spent + saturated(cost))
 
 
 def decide_rate(

@@ -18,8 +18,11 @@ from metering.quota import (
     RateQuota,
     Verdict,
     binding,
+    charged,
     decide_budget,
     decide_rate,
+    require_costs,
+    saturated,
 )
 from metering.stores import Outcome, SettleResult
 
@@ -113,19 +116,20 @@ class MemoryLimitStore:
     ) -> Outcome:
         """Grant all demands and hold what was granted, or take nothing."""
         now_us = now_ns // NS_PER_US
-        if hold_id:
-            hold = self._holds.get(hold_id)
-            if hold is not None:
-                if hold.lease_until_us > now_us:
-                    return hold.outcome
-                self._expire((hold_id,), now_us)
+        if hold_id and hold_id in self._holds:
+            self._expire((hold_id,), now_us)
+            if hold_id in self._holds:
+                return self._holds[hold_id].outcome
         if account is not None and account[1] < self._versions.get(account[0], 0):
             return _STALE
         demand = demands[0]
         quota, cost = demand.quota, demand.cost
         if len(demands) == 1 and isinstance(quota, RateQuota) and not demand.shadow:
             # One rate is the usual question. Its grant is `decide_rate` written out:
-            # 15 % faster, and held equal to it by the contract.
+            # 15 % faster, and held equal to it by the contract. So is what matters to
+            # it of `require_costs`: a cost that is too large is never granted.
+            if type(cost) is not int or cost < 0:
+                require_costs(demands)
             due_us = self._dues.get(demand.key, 0)
             per_us, amount = quota.per_us, quota.amount
             backlog_us = -(-cost * per_us // amount)
@@ -133,6 +137,7 @@ class MemoryLimitStore:
                 backlog_us += due_us - now_us
             room_us = quota.burst_us - backlog_us
             if room_us < 0:
+                require_costs(demands)
                 verdict, _ = decide_rate(quota, due_us, cost, now_us)
                 return Outcome("refused", (verdict,), 0)
             left, burst = room_us * amount // per_us, quota.burst or amount
@@ -185,6 +190,7 @@ class MemoryLimitStore:
         self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
     ) -> bool:
         """Extend a lease, never shorten it; or hold again what was lost."""
+        require_costs(demands, granted=True)
         now_us = now_ns // NS_PER_US
         hold = self._holds.get(hold_id)
         if hold is not None and hold.lease_until_us > now_us:
@@ -211,7 +217,7 @@ class MemoryLimitStore:
         if len(self._ledgered_keys) >= LEDGERED_MAX:
             self._forget_ledgered()
         budget = self._budgets.setdefault(key, _Budget())
-        budget.spent, budget.ledgered = spent, True
+        budget.spent, budget.ledgered = saturated(spent), True
         self._ledgered_keys.append(key)
         return True
 
@@ -219,6 +225,7 @@ class MemoryLimitStore:
         self, demands: Sequence[Demand], *, now_ns: int
     ) -> tuple[Verdict, ...]:
         """Return what each demand would be answered now, by itself; take nothing."""
+        require_costs(demands)
         now_us = now_ns // NS_PER_US
         return tuple(
             decide_rate(
@@ -249,6 +256,7 @@ class MemoryLimitStore:
         self, demands: Sequence[Demand], hold_id: str, lease_ns: int, now_us: int
     ) -> Outcome:
         """Decide over all demands, then take all or nothing."""
+        require_costs(demands)
         verdicts: list[Verdict] = []
         dues: list[tuple[str, int]] = []
         held: list[tuple[str, int]] = []
@@ -357,7 +365,7 @@ class MemoryLimitStore:
             return
         if budget is None:
             budget = self._budgets[key] = _Budget()
-        budget.spent += cost
+        budget.spent = charged(budget.spent, cost)
 
     def _move_due(
         self,

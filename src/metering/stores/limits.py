@@ -45,6 +45,9 @@ class LimitStore(Protocol):
     pure rules in `metering.quota` do. The keys within one call are distinct. Instants
     count in whole microseconds, rounded down; spans and leases are rounded up.
 
+    What a budget has spent ends at 2**63 - 1: more is charged without an error and
+    forgotten, for such a budget refuses whatever costs anything. What is held is exact.
+
     Attributes:
         waits: Whether a method may suspend, so that it can be cancelled or take long.
         forgets: Whether it may lose what it knows while calls run, as a server does
@@ -77,7 +80,8 @@ class LimitStore(Protocol):
                 from; an older version than the one announced is answered `stale`.
 
         Raises:
-            ConfigurationError: A demand is on a budget and `hold_id` is "".
+            ConfigurationError: A demand is on a budget and `hold_id` is "", its cost is
+                not an int from 0 to 2**63 - 1, or its key no text that can be kept.
         """
         ...
 
@@ -99,7 +103,8 @@ class LimitStore(Protocol):
             demands: The demands it was made for, with `cost` as granted; that is 0
                 where one in shadow was refused.
             costs: Units used, one for each demand; 0 gives a demand back whole. More
-                than was held is debt; it is charged, never dropped.
+                than was held is debt; it is charged, never dropped. Below 0, of a
+                budget, it is a relief: spending that was paid for early.
             now_ns: The present instant.
 
         Returns:
@@ -125,6 +130,9 @@ class LimitStore(Protocol):
 
         Returns:
             Whether it was open. If not, it is open again unless it had been settled.
+
+        Raises:
+            ConfigurationError: A cost is not an int from 0 to 2**63 - 1.
         """
         ...
 
@@ -138,6 +146,9 @@ class LimitStore(Protocol):
         """Return what each demand would be answered now, by itself; take nothing.
 
         A ledgered key that the store does not know is answered as if it were unspent.
+
+        Raises:
+            ConfigurationError: A cost is not an int from 0 to 2**63 - 1.
         """
         ...
 

@@ -66,7 +66,7 @@ class Calls:
     def renew(self, hold_id: str, part: Part, lease_ns: int, now_ns: int) -> Operation:
         """Extend the lease of a part, or hold again what was lost."""
         held = [
-            (name, units(demand.cost, demand))
+            (name, units(demand.cost))
             for name, demand in zip(part.names, part.demands, strict=True)
             if demand.cost and isinstance(demand.quota, BudgetQuota)
         ]
@@ -79,9 +79,8 @@ class Calls:
     def seed(self, key: str, spent: int, now_ns: int) -> Operation:
         """Say what a budget has spent, unless it is known."""
         tag, key_tagged = tagged(key)
-        text = units(spent, Demand(key, BudgetQuota(0)))
         names = [self.keys.spent + key_tagged]
-        return self._operation("seed", tag, names, [text], now_ns)
+        return self._operation("seed", tag, names, [units(spent)], now_ns)
 
     def peek(self, part: Part, now_ns: int) -> Operation:
         """Tell the state of each demand of a part."""

@@ -11,7 +11,6 @@ import msgspec
 
 from metering.backends.redis.keys import Keys, tagged
 from metering.clock import NS_PER_US
-from metering.errors import ConfigurationError
 from metering.quota import (
     BudgetQuota,
     Demand,
@@ -19,14 +18,13 @@ from metering.quota import (
     Verdict,
     decide_budget,
     decide_rate,
+    saturated,
 )
 
 __all__ = ["Part", "offer_of", "parts_of", "recalled", "units"]
 
 EXACT_MAX = 2**53
 """Spans are cut here, at 285 years: Lua's numbers are exact up to here."""
-
-UNITS_MAX = 2**63 - 1
 
 Told = Any
 """What the script tells of a quota: an instant, or `[spent or False, held, first]`."""
@@ -69,8 +67,8 @@ class Part:
                 offers.append(
                     (
                         str(quota.amount),
-                        units(cost, demand),
-                        units(least, demand),
+                        units(cost),
+                        units(least),
                         quota.ledgered,
                         demand.shadow,
                     )
@@ -90,7 +88,7 @@ class Part:
                 moved_us = quota.span_us(cost) - quota.span_us(demand.cost)
                 changes.append((max(-EXACT_MAX, min(moved_us, EXACT_MAX)),))
             else:
-                changes.append((units(cost, demand), quota.ledgered))
+                changes.append((units(cost), quota.ledgered))
         return changes
 
     def decided(self, told: Sequence[Told], now_us: int) -> tuple[Verdict, ...]:
@@ -175,18 +173,9 @@ def recalled(
         yield place, _verdict(demand, told[at], now_us)
 
 
-def units(count: int, demand: Demand) -> str:
-    """Return a number of units as text.
-
-    Raises:
-        ConfigurationError: It does not fit into 64 bits.
-    """
-    if not -UNITS_MAX <= count <= UNITS_MAX:
-        raise ConfigurationError(
-            f"Demand {demand.name or demand.key!r}: {count} units are more than 64 bits"
-            " can count, which is what Redis adds up in."
-        )
-    return str(count)
+def units(count: int) -> str:
+    """Return a number of units as text, at most what a budget can have spent."""
+    return str(saturated(count))
 
 
 def _verdict(demand: Demand, told: Told, now_us: int) -> Verdict:

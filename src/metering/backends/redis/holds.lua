@@ -109,7 +109,7 @@ local function grown(held, totals)
     local key = held[at]
     local high, low = split(totals[key] or "0")
     sums[at] = key
-    sums[at + 1] = sum_of(key, plus(high, low, split(held[at + 1])))
+    sums[at + 1] = text_of(plus(high, low, split(held[at + 1])))
   end
   return sums
 end

@@ -1,5 +1,5 @@
--- Units up to 2^63 - 1 as two limbs, for a Lua number is exact only up to 2^53.
--- A value is high * 10^9 + low, with 0 <= low < 10^9.
+-- Units as two limbs, for a Lua number is exact only up to 2^53. A value is
+-- high * 10^9 + low, with 0 <= low < 10^9: exact for the sum of 900,000 costs of 2^63 - 1.
 
 local call = redis.call
 local LIMB = 1000000000
@@ -53,13 +53,16 @@ local function text_of(high, low)
   return sign .. string.format("%.0f%09.0f", high, low)
 end
 
--- The text of a sum that a signed 64-bit cell can hold; anything else is an error.
-local function sum_of(name, high, low)
-  if fits(high, low, 9223372036, 854775807) and fits(-9223372037, 145224192, high, low) then
-    return text_of(high, low)
+-- The text of what a budget has spent, which ends at 2^63 - 1 either way.
+local MOST = { 9223372036, 854775807 }
+local LEAST = { -9223372037, 145224193 }
+local function charged(high, low)
+  if not fits(high, low, MOST[1], MOST[2]) then
+    high, low = MOST[1], MOST[2]
+  elseif not fits(LEAST[1], LEAST[2], high, low) then
+    high, low = LEAST[1], LEAST[2]
   end
-  error({ err = "OVERFLOW " .. name .. " would be " .. text_of(high, low)
-    .. ", beyond 64 bits" })
+  return text_of(high, low)
 end
 
 -- An instant in whole microseconds, as text. Those after the year 2255 are that year's.

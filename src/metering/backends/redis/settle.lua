@@ -30,7 +30,7 @@ local function settle(op, base, now, grace_ms)
     local value = cells[key]
     if not is_rate(change) and change[1] ~= "0" and (value or not change[2]) then
       local high, low = split(value or "0")
-      spent[n] = sum_of(key, plus(high, low, split(change[1])))
+      spent[n] = charged(plus(high, low, split(change[1])))
     end
   end
   -- Nothing was written so far, and nothing can go wrong from here on.

@@ -13,7 +13,7 @@ from metering.backends.redis.nodes import nodes_of
 from metering.backends.redis.operation import Operation
 from metering.backends.redis.outcomes import in_order, outcome_of
 from metering.errors import ConfigurationError
-from metering.quota import Demand, RateQuota, Verdict
+from metering.quota import Demand, RateQuota, Verdict, require_costs
 from metering.stores import Outcome, SettleResult
 
 __all__ = ["TAGS_MAX", "RedisLimitStore"]
@@ -130,6 +130,7 @@ class RedisLimitStore:
         account: tuple[str, int] | None = None,
     ) -> Outcome:
         """Grant all demands and hold what was granted, or take nothing."""
+        require_costs(demands)
         if not hold_id:
             _require_rates(demands)
         calls = self._calls
@@ -178,6 +179,7 @@ class RedisLimitStore:
         self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
     ) -> bool:
         """Extend a lease, never shorten it; or hold again what was lost."""
+        require_costs(demands, granted=True)
         parts = parts_of(demands, self._calls.keys)
         self._remember(parts)
         return all(
@@ -194,6 +196,7 @@ class RedisLimitStore:
         self, demands: Sequence[Demand], *, now_ns: int
     ) -> tuple[Verdict, ...]:
         """Return what each demand would be answered now, by itself; take nothing."""
+        require_costs(demands)
         parts = parts_of(demands, self._calls.keys)
         verdicts: dict[int, Verdict] = {}
         answers = await self._ask_all(self._calls.peek(part, now_ns) for part in parts)

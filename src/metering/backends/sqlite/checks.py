@@ -14,8 +14,10 @@ from metering.quota import (
     RateQuota,
     Verdict,
     binding,
+    charged,
     decide_budget,
     decide_rate,
+    saturated,
 )
 from metering.stores import Outcome, SettleResult
 
@@ -228,7 +230,8 @@ class Settle(Check[SettleResult]):
             elif cost and (page.knows(key) or not quota.ledgered):
                 # A ledgered key that is unknown stays so: its seed will contain the
                 # cost, for the journal has it already.
-                page.budget(key, now_us).spent += cost
+                budget = page.budget(key, now_us)
+                budget.spent = charged(budget.spent, cost)
         return "late" if hold is None else "settled"
 
 
@@ -289,7 +292,7 @@ class Seed(Check[bool]):
         if page.knows(self.key):
             return False
         budget = page.budget(self.key, self.now_us)
-        budget.spent, budget.seeded = self.spent, page.epoch
+        budget.spent, budget.seeded = saturated(self.spent), page.epoch
         return True
 
 

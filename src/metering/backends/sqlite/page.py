@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from metering.backends.sqlite import sql
+from metering.quota import COUNT_MAX
 
 __all__ = ["Budget", "Hold", "Page", "Wanted"]
 
@@ -40,7 +41,8 @@ class Budget(msgspec.Struct, array_like=True, gc=False):
 
     Attributes:
         spent: Units used by ended calls.
-        held: Units that open holds set aside.
+        held: Units that open holds set aside. The file has room for `COUNT_MAX`; where
+            it says so, they are counted again from the holds.
         lease_us: No open hold on it ends before; never late, though it may be early
             where holds were renewed or settled since.
         seeded: The epoch in which it was seeded; None where it was not.
@@ -111,21 +113,27 @@ class Page:
         self.epoch = epoch
         self._now_us = now_us
         self.expired = 0
-        first_us = self._read(wanted)
-        if first_us is not None and first_us <= now_us:
-            self._expire()
-            self._read(wanted)
-        # A hold may be on budgets that its settlement does not name.
-        others = {key for hold in self.holds.values() for key, _ in hold.held}
-        if others := others - wanted.budgets:
-            wanted.budgets |= others
-            self._read(wanted)
         self._rates_new = self._budgets_new = 0
         self._dues_put: set[str] = set()
         self._budgets_put: set[str] = set()
         self._holds_put: set[str] = set()
         self._settled_put: dict[str, bool] = {}
         self._versions_put: set[str] = set()
+        first_us = self._read(wanted)
+        given_back: dict[str, int] = {}
+        if first_us is not None and first_us <= now_us:
+            given_back = self._expire()
+            wanted.budgets |= given_back.keys()
+            self._read(wanted)
+        # A hold may be on budgets that its settlement does not name.
+        others = {key for hold in self.holds.values() for key, _ in hold.held}
+        if others := others - wanted.budgets:
+            wanted.budgets |= others
+            self._read(wanted)
+        for key in given_back.keys() & self.budgets.keys():
+            if key not in self._recounted:
+                self.budgets[key].held -= given_back[key]
+            self._budgets_put.add(key)
 
     def _read(self, wanted: Wanted) -> int | None:
         asked = (wanted.rates, wanted.budgets, wanted.holds, wanted.accounts)
@@ -138,12 +146,20 @@ class Page:
         self.holds: dict[str, Hold] = _holds.decode(holds)
         self.settled: set[str] = _names.decode(settled)
         self.versions: dict[str, int] = _dues.decode(versions)
+        self._recounted = {k for k, b in self.budgets.items() if b.held == COUNT_MAX}
+        for key in self._recounted:
+            parts = self._connection.execute(sql.PARTS_OF, (key,))
+            self.budgets[key].held = sum(units for (units,) in parts)
         return first_us  # type: ignore[no-any-return]
 
-    def _expire(self) -> None:
-        self._connection.execute(sql.GIVE_BACK_EXPIRED, (self._now_us,))
+    def _expire(self) -> dict[str, int]:
+        """End the holds whose lease is over; return what they had of budgets."""
+        given_back: dict[str, int] = {}
+        for key, units in self._connection.execute(sql.PARTS_EXPIRED, (self._now_us,)):
+            given_back[key] = given_back.get(key, 0) + units
         over = self._connection.execute(sql.DROP_EXPIRED, (self._now_us,))
         self.expired = over.rowcount
+        return given_back
 
     # What checks change
 
@@ -268,10 +284,9 @@ class Page:
         for key in self._budgets_put:
             budget = self.budgets[key]
             if budget.held or budget.spent or budget.seeded is not None:
-                budget.spent = _int64(budget.spent)
-                budget.held = _int64(budget.held)
                 budget.lease_us = _int64(budget.lease_us)
-                kept.append((key, budget))
+                held = min(budget.held, COUNT_MAX)
+                kept.append((key, msgspec.structs.replace(budget, held=held)))
             else:
                 gone.append(key)
         if kept:
@@ -310,5 +325,5 @@ class Page:
         self._connection.execute(statement, (_encode(rows).decode(),))
 
 
-def _int64(number: int) -> int:
-    return max(-_INT64_MAX, min(_INT64_MAX, number))
+def _int64(instant_us: int) -> int:
+    return max(-_INT64_MAX, min(_INT64_MAX, instant_us))

@@ -90,13 +90,14 @@ LEASE_OF = """
 SELECT min(holds.until_us) FROM holds, json_each(holds.held) AS part
   WHERE json_extract(part.value, '$[0]') = ?1
 """
-GIVE_BACK_EXPIRED = """
-UPDATE budgets SET held = held - over.units FROM (
-  SELECT json_extract(part.value, '$[0]') AS key,
-    sum(json_extract(part.value, '$[1]')) AS units
-  FROM holds, json_each(holds.held) AS part
-  WHERE holds.until_us <= ?1 GROUP BY 1
-) AS over WHERE budgets.key = over.key
+# SQLite's own sum of integers is an error beyond 64 bits, so parts are added in Python.
+PARTS_EXPIRED = """
+SELECT json_extract(part.value, '$[0]'), json_extract(part.value, '$[1]')
+  FROM holds, json_each(holds.held) AS part WHERE holds.until_us <= ?1
+"""
+PARTS_OF = """
+SELECT json_extract(part.value, '$[1]') FROM holds, json_each(holds.held) AS part
+  WHERE json_extract(part.value, '$[0]') = ?1
 """
 DROP_EXPIRED = "DELETE FROM holds WHERE until_us <= ?1"
 RATES_SEEN = """

@@ -18,7 +18,7 @@ from metering.backends.sqlite.file import LimitsFile, path_of
 from metering.backends.sqlite.worker import Worker
 from metering.clock import NS_PER_US
 from metering.errors import ConfigurationError
-from metering.quota import BudgetQuota, Demand, Verdict
+from metering.quota import BudgetQuota, Demand, Verdict, require_costs
 from metering.stores import Outcome, SettleResult
 
 __all__ = ["SqliteLimitStore"]
@@ -87,6 +87,7 @@ class SqliteLimitStore:
         account: tuple[str, int] | None = None,
     ) -> Outcome:
         """Grant all demands and hold what was granted, or take nothing."""
+        require_costs(demands)
         for demand in demands:
             _require_text(demand.key)
             if not hold_id and isinstance(demand.quota, BudgetQuota):
@@ -126,6 +127,7 @@ class SqliteLimitStore:
         self, hold_id: str, demands: Sequence[Demand], *, lease_ns: int, now_ns: int
     ) -> bool:
         """Extend a lease, never shorten it; or hold again what was lost."""
+        require_costs(demands, granted=True)
         _require_text(hold_id, *(demand.key for demand in demands))
         return await self._worker.ask(
             Renew(hold_id, demands, lease_ns, now_ns // NS_PER_US)
@@ -140,6 +142,7 @@ class SqliteLimitStore:
         self, demands: Sequence[Demand], *, now_ns: int
     ) -> tuple[Verdict, ...]:
         """Return what each demand would be answered now, by itself; take nothing."""
+        require_costs(demands)
         _require_text(*(demand.key for demand in demands))
         return await self._worker.ask(Peek(demands, now_ns // NS_PER_US))
 

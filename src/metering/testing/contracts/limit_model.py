@@ -10,8 +10,10 @@ from metering.quota import (
     RateQuota,
     Verdict,
     binding,
+    charged,
     decide_budget,
     decide_rate,
+    saturated,
 )
 from metering.stores import Outcome, SettleResult
 
@@ -112,7 +114,7 @@ class LimitModel:
                 elif took:
                     self.dues[key] = due_us + moved_us
             elif key in self.spent or not quota.ledgered:
-                self.spent[key] = self.spent.get(key, 0) + cost
+                self.spent[key] = charged(self.spent.get(key, 0), cost)
         return "settled" if in_time else "late"
 
     def renew(
@@ -135,7 +137,7 @@ class LimitModel:
         """Say what a ledgered budget has spent, unless it is known already."""
         if key in self.spent:
             return False
-        self.spent[key] = spent
+        self.spent[key] = saturated(spent)
         return True
 
     def sweep(self, *, now_ns: int) -> int:

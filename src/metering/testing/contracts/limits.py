@@ -36,13 +36,14 @@ from metering.testing.contracts.limit_calls import (
     take,
 )
 from metering.testing.contracts.limit_holds import HoldClaims
+from metering.testing.contracts.limit_numbers import NumberClaims
 from metering.testing.contracts.limit_rates import RateClaims
 from metering.testing.contracts.limit_script import SCRIPTS, Step, play
 
 __all__ = ["LimitStoreContract"]
 
 
-class LimitStoreContract(RateClaims, BudgetClaims, HoldClaims):
+class LimitStoreContract(RateClaims, BudgetClaims, HoldClaims, NumberClaims):
     """Claims that hold for every limit store; time is an argument in all of them."""
 
     pytestmark: ClassVar = pytest.mark.anyio
