@@ -9,9 +9,11 @@ bin := $(venv)/bin
 # Newer than pyproject.toml exactly when all that it names is installed.
 stamp := $(venv)/installed
 peers := $(venv)/installed-peers
+# Real model servers have an environment of their own: they are large.
+real := $(venv)/realworld
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint unit coverage bench demo clean
+.PHONY: help install test lint unit coverage bench realworld demo clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -39,6 +41,10 @@ coverage: $(stamp) ## All tests, and the lines and branches that none of them re
 bench: $(peers) ## What the library costs, and others beside it: some three minutes
 	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
 
+realworld: $(real)/installed ## Real model servers with tiny models: 6 GB, and a compiler
+	$(real)/bin/python -m pytest -o timeout=300 -W default $(ARGS) \
+		tests/realworld/served_by_*.py
+
 demo: $(stamp) ## A small model server with everything around it
 	$(bin)/python -m metering.demo $(ARGS)
 
@@ -57,4 +63,11 @@ $(stamp): pyproject.toml
 
 $(peers): $(stamp)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --group bench
+	touch $@
+
+$(real)/installed: pyproject.toml tests/realworld/requirements.txt
+	$(PYTHON) -m venv $(real)
+	$(real)/bin/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
+	$(real)/bin/python -m pip install --quiet --editable . --group test \
+		--requirement tests/realworld/requirements.txt
 	touch $@
