@@ -152,7 +152,9 @@ def _key(rule: LimitRule, values: Mapping[str, str]) -> str:
 
 
 def _part(value: str) -> str:
-    # What a client may choose has no bound of its own, and might hold braces.
-    if len(value) <= _PART_LENGTH_MAX and not set(value) & set("{}:"):
+    # What a client may choose has no bound of its own, and might hold braces, or what a
+    # store refuses in a key: NUL, other controls, half a surrogate pair.
+    plain = value.isascii() and value.isprintable()
+    if plain and len(value) <= _PART_LENGTH_MAX and not set(value) & set("{}:"):
         return value
     return sha256(value.encode(errors="surrogatepass")).hexdigest()

@@ -304,6 +304,30 @@ def test_trio_is_told_what_to_use_instead():
         trio.run(take, store, new("slots", BudgetQuota(1)))
 
 
+async def test_a_name_that_cannot_be_sent_is_an_error_of_its_call_alone(store):
+    """What is asked in the same turn of the loop is answered all the same."""
+    half, slot = "half \ud800", BudgetQuota(8)
+    demand, bad = new("slots", slot), Demand(f"{{acme}}:{half}", slot)
+    lease = {"lease_ns": LEASE_NS, "now_ns": 0}
+    *refused, (_, outcome) = await asyncio.gather(
+        take(store, bad),
+        store.acquire((demand,), hold_id=half, **lease),
+        store.acquire((demand,), hold_id="hold", account=(half, 1), **lease),
+        store.settle(half, (demand,), (0,), now_ns=0),
+        store.settle("hold", (bad,), (0,), now_ns=0),
+        store.renew("hold", (bad,), **lease),
+        store.peek((bad,), now_ns=0),
+        store.seed(bad.key, 0, now_ns=0),
+        store.announce(half, 1),
+        take(store, demand),
+        return_exceptions=True,
+    )
+    assert {ConfigurationError} == {type(error) for error in refused}
+    assert all("half a surrogate pair" in str(error) for error in refused)
+    assert (outcome.status, store.healthy) == ("admitted", True)
+    assert await store.sweep(now_ns=0) == 0
+
+
 @pytest.mark.parametrize(
     ("members", "text"),
     [

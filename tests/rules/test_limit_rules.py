@@ -75,6 +75,18 @@ def test_a_call_without_the_subject_is_not_limited():
     assert [] == demands(rule(per=("ip",)))
 
 
+@pytest.mark.parametrize(
+    "chosen", ["x\0y", "x\ny", "x\x7fy", "x\x85y", "\ud800", "模型", "{", "x" * 65]
+)
+def test_what_a_store_may_refuse_in_a_key_is_hashed(chosen):
+    """A model's name is the client's to choose, and must not be an error of ours."""
+    (demand,) = demands(rule(per=("account", "model")), CALL | {"model": chosen})
+
+    account, _, part = demand.key.rpartition(":")
+    assert "{acme}:limit:daily" == account
+    assert 64 == len(bytes.fromhex(part)) * 2
+
+
 @given(first=st.text(max_size=80), second=st.text(max_size=80))
 def test_what_a_client_chooses_cannot_make_two_keys_one(first, second):
     """Whatever its length, and whatever braces and colons it holds."""

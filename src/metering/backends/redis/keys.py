@@ -2,7 +2,25 @@
 
 from metering.errors import ConfigurationError
 
-__all__ = ["Keys", "tagged"]
+__all__ = ["Keys", "require_text", "tagged"]
+
+
+def require_text(*names: str) -> None:
+    """Refuse what cannot be sent, before it spoils what is sent together with it.
+
+    Raises:
+        ConfigurationError: A name has half a surrogate pair in it.
+    """
+    for name in names:
+        if name.isascii():
+            continue
+        try:
+            name.encode()
+        except UnicodeEncodeError:
+            raise ConfigurationError(
+                f"{name!r} has half a surrogate pair in it, which no key, hold or"
+                " account may have in Redis. Take it out."
+            ) from None
 
 
 def tagged(key: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from uuid import uuid4
 from metering.backends.redis.calls import Calls
 from metering.backends.redis.demands import Part, parts_of
 from metering.backends.redis.in_turn import acquire_in_turn
-from metering.backends.redis.keys import Keys
+from metering.backends.redis.keys import Keys, require_text
 from metering.backends.redis.nodes import nodes_of
 from metering.backends.redis.operation import Operation
 from metering.backends.redis.outcomes import in_order, outcome_of
@@ -131,6 +131,9 @@ class RedisLimitStore:
     ) -> Outcome:
         """Grant all demands and hold what was granted, or take nothing."""
         require_costs(demands)
+        require_text(hold_id, *[demand.key for demand in demands])
+        if account is not None:
+            require_text(account[0])
         if not hold_id:
             _require_rates(demands)
         calls = self._calls
@@ -171,6 +174,7 @@ class RedisLimitStore:
                 f"{len(costs)} costs for {len(demands)} demands: say of each what it"
                 " used, 0 for nothing."
             )
+        require_text(hold_id, *[demand.key for demand in demands])
         operations = self._calls.settle(hold_id, demands, costs, now_ns)
         answers = await self._ask_all(operations)
         return cast(SettleResult, answers[-1]) if answers else "late"
@@ -180,6 +184,7 @@ class RedisLimitStore:
     ) -> bool:
         """Extend a lease, never shorten it; or hold again what was lost."""
         require_costs(demands, granted=True)
+        require_text(hold_id, *[demand.key for demand in demands])
         parts = parts_of(demands, self._calls.keys)
         self._remember(parts)
         return all(
@@ -190,6 +195,7 @@ class RedisLimitStore:
 
     async def seed(self, key: str, spent: int, *, now_ns: int) -> bool:
         """Say what a ledgered budget has spent, unless the store knows already."""
+        require_text(key)
         return bool(await self._ask(self._calls.seed(key, spent, now_ns)))
 
     async def peek(
@@ -197,6 +203,7 @@ class RedisLimitStore:
     ) -> tuple[Verdict, ...]:
         """Return what each demand would be answered now, by itself; take nothing."""
         require_costs(demands)
+        require_text(*[demand.key for demand in demands])
         parts = parts_of(demands, self._calls.keys)
         verdicts: dict[int, Verdict] = {}
         answers = await self._ask_all(self._calls.peek(part, now_ns) for part in parts)
@@ -225,6 +232,7 @@ class RedisLimitStore:
 
     async def announce(self, account_id: str, version: int) -> None:
         """Make `acquire` answer `stale` to snapshots older than *version*."""
+        require_text(account_id)
         await self._ask(self._calls.announce(account_id, version))
 
     async def _ask(self, operation: Operation, due_s: float | None = None) -> Any:
