@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from metering.backends import memory
+from metering.backends.limit_stores import limit_store
 from metering.backends.memory import MemoryLimitStore
 from metering.clock import NS_PER_S, NS_PER_US
 from metering.errors import ConfigurationError
@@ -23,6 +24,12 @@ class TestMemoryLimitStore(LimitStoreContract):
     @pytest.fixture
     def store(self) -> MemoryLimitStore:
         return MemoryLimitStore()
+
+
+def test_memory_has_no_name():
+    """Two processes would not meet in it, whatever it is called."""
+    with pytest.raises(ConfigurationError, match="'memory://shared' have no name"):
+        limit_store("memory://shared")
 
 
 @pytest.fixture

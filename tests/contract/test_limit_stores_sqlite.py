@@ -80,6 +80,13 @@ async def test_names_may_be_any_text(store, name):
     assert [await room(store, demand) for demand in demands] == [9, 5]
 
 
+@pytest.mark.parametrize("name", ["sqlite:////", "/", "sqlite:///", ".", "sqlite:///."])
+def test_a_folder_is_no_file(name):
+    """It is said at the start, not by the first call."""
+    with pytest.raises(ConfigurationError, match="is not a file for limits"):
+        SqliteLimitStore(name)
+
+
 @pytest.mark.parametrize("name", ["a\0b", "half \ud800"])
 async def test_names_that_sqlite_would_alter_are_refused(store, name):
     """Two keys must never become one."""

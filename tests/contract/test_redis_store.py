@@ -344,8 +344,58 @@ def test_arguments_that_cannot_be_used(members, text):
         RedisLimitStore(**{"url": "redis://localhost", **members})
 
 
-def test_the_url_of_an_error_does_not_tell_the_password():
+@pytest.mark.parametrize(
+    ("url", "shown", "reason"),
+    [
+        ("redis://h/0?foo=bar", "redis://h/0", "redis-py .* keyword argument 'foo'"),
+        ("redis+cluster://h?foo=bar", "redis+cluster://h", "argument 'foo'"),
+        ("redis+sentinel://h/m?foo=b", "redis+sentinel://h/m", "argument 'foo'"),
+        ("redis://h/abc", "redis://h/abc", "'abc' is no number .* Write /0"),
+        ("redis://h/0/1", "redis://h/0/1", "'0/1' is no number"),
+        ("redis+cluster://h/3", "redis+cluster://h/3", "cluster has database 0 alone"),
+        ("redis://h:abc", "redis://h:abc", "port is not a number"),
+        ("unix://", "unix://", "names no socket"),
+    ],
+)
+def test_a_url_that_says_something_else_is_refused_at_the_start(url, shown, reason):
+    """With the URL, the reason and the fix; not ignored, nor an error of each call."""
+    with pytest.raises(ConfigurationError, match=reason) as told:
+        RedisLimitStore(url)
+    assert str(told.value).startswith(f"The URL of Redis ({shown}) cannot be used:")
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://h/3/",
+        "redis+cluster://h:1/0",
+        "redis://user:a%2Fb@h?health_check_interval=3",
+        "unix:///tmp/socket?db=1",
+        "rediss://h",
+        "redis+sentinel://user:word@a:1,b/m/3",
+    ],
+)
+def test_urls_that_can_be_used(url):
+    assert RedisLimitStore(url).healthy
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "nonsense://user:hunter2@host",
+        "redis://user:hunter2@host/abc",
+        "redis://:hunter2/word@host",
+        "redis://:hunter2?word@host:port",
+        "redis://:hunter2#word@host:port",
+        "redis://host/abc?password=hunter2",
+        "redis://host/abc?password=word@hunter2",
+        "redis+sentinel://:hunter2/word@host/m",
+        "redis+sentinel://x:hunter2/word@host/m",
+        "redis+cluster://:hunter2/word@host/abc",
+    ],
+)
+def test_the_url_of_an_error_does_not_tell_the_password(url):
     """It may be logged."""
     with pytest.raises(ConfigurationError) as told:
-        RedisLimitStore("nonsense://user:hunter2@host")
+        RedisLimitStore(url)
     assert "hunter2" not in str(told.value)

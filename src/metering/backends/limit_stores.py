@@ -49,6 +49,11 @@ def limit_store(url: str, *, deadline_ms: int | None = None) -> SharedLimits:
         raise ConfigurationError(
             f"Limits cannot be kept in {scheme!r}; the URL begins with one of: {known}."
         )
+    if scheme == "memory" and url != "memory://":
+        raise ConfigurationError(
+            f"Limits in {url!r} have no name: each process has a memory of its own."
+            " Write memory://, or a URL that processes can share."
+        )
     module, name = _HOMES[scheme]
     try:
         store: Any = getattr(import_module(module), name)

@@ -11,6 +11,7 @@ from redis.exceptions import MovedError
 from metering.backends.redis.link import Link
 from metering.backends.redis.operation import Operation
 from metering.backends.redis.sentinel import connections_to_master
+from metering.backends.redis.urls import require_place
 from metering.backends.redis.wire import Connect, connections_to
 from metering.errors import StorageError
 
@@ -248,8 +249,11 @@ def nodes_of(
     scheme, _, rest = url.partition("://")
     plain, _, _ = scheme.partition("+")
     if scheme in {"redis+cluster", "rediss+cluster"}:
+        of_one = f"{plain}://{rest}"
+        require_place(of_one, cluster=True)
+        connections_to(of_one)  # what is wrong with it is said now
         return ClusterNodes(
-            f"{plain}://{rest}",
+            of_one,
             deadline_s=deadline_s,
             grace_ms=grace_ms,
             on_change=on_change,
@@ -257,6 +261,8 @@ def nodes_of(
     if scheme in {"redis+sentinel", "rediss+sentinel"}:
         connect = connections_to_master(f"{plain}://{rest}")
     else:
+        if "+" not in scheme:
+            require_place(url)
         connect = connections_to(url)
     return OneNode(
         connect, deadline_s=deadline_s, grace_ms=grace_ms, on_change=on_change

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
+from metering.backends.redis.urls import port_of
 from metering.backends.redis.wire import (
     FAULTS,
     Connect,
@@ -63,10 +64,10 @@ def connections_to_master(url: str) -> Connect:
 
 
 def _address_of(text: str) -> tuple[str, int]:
-    parts = urlsplit(f"//{text}")
-    if not parts.hostname:
+    host = urlsplit(f"//{text}").hostname
+    if not host:
         raise ValueError("a sentinel has no host. They are host:port, with commas.")
-    return parts.hostname, parts.port or _PORT
+    return host, port_of(text) or _PORT
 
 
 async def _master_of(service: str, ask: Connect) -> tuple[str, int]:

@@ -12,6 +12,7 @@ from metering.backends.redis.keys import Keys, require_text
 from metering.backends.redis.nodes import nodes_of
 from metering.backends.redis.operation import Operation
 from metering.backends.redis.outcomes import in_order, outcome_of
+from metering.backends.redis.urls import shown
 from metering.errors import ConfigurationError
 from metering.quota import Demand, RateQuota, Verdict, require_costs
 from metering.stores import Outcome, SettleResult
@@ -95,8 +96,7 @@ class RedisLimitStore:
             )
         except ValueError as error:
             raise ConfigurationError(
-                f"The URL of Redis ({url.partition('://')[0]}://...) cannot be used:"
-                f" {error}"
+                f"The URL of Redis ({shown(url)}) cannot be used: {error}"
             ) from None
         self._calls = Calls(
             keys, callers_clock=callers_clock, one_slot=self._nodes.one_slot

@@ -59,7 +59,7 @@ def connections_to(url: str, **changes: Any) -> Connect:
     """Return what makes connections to a URL, with some of its members changed.
 
     Raises:
-        ValueError: It is no URL of a Redis.
+        ValueError: It is no URL of a Redis, or has an option that redis-py has not.
     """
     pool = ConnectionPool.from_url(
         url,
@@ -70,6 +70,10 @@ def connections_to(url: str, **changes: Any) -> Connect:
     )
     pool.connection_kwargs.update(changes)
     make = cast(Callable[[], Connection], pool.make_connection)
+    try:
+        make()  # it connects nowhere yet
+    except (TypeError, RedisError) as error:
+        raise ValueError(f"redis-py does not take its options: {error}") from None
 
     async def connect() -> Connection:
         connection = make()

@@ -40,10 +40,11 @@ def path_of(url_or_path: str | Path) -> Path:
     """Return the file that a URL such as `sqlite:///limits.db`, or a path, names.
 
     Raises:
-        ConfigurationError: It names another database, or one in memory.
+        ConfigurationError: It names another database, one in memory, or a folder.
     """
     path = str(url_or_path).removeprefix(_SCHEME)
-    if not path or "://" in path or ":memory:" in path or path.startswith("sqlite:"):
+    other = not path or "://" in path or ":memory:" in path
+    if other or path.startswith("sqlite:") or Path(path).is_dir():
         raise ConfigurationError(
             f"{url_or_path!r} is not a file for limits. Write a path or"
             ' "sqlite:///path/limits.db"; MemoryLimitStore keeps them in memory.'
