@@ -11,6 +11,8 @@ __all__ = ["find_header", "go_duration", "limit_headers"]
 _NS_PER_MINUTE = 60 * NS_PER_S
 _NS_PER_MS = 1_000_000
 _POLICIES_MAX = 1024
+_FIELD_MAX = 10**15 - 1
+"""The largest integer of a structured field; a client may refuse a field with more."""
 
 Header = tuple[bytes, bytes]
 
@@ -37,8 +39,9 @@ def limit_headers(
 ) -> list[Header]:
     """Return what tells a client of its limits: OpenAI's names and the IETF's.
 
-    OpenAI's has one limit on requests and one on tokens, so each tells of the tightest.
-    Quotas of money are not for headers, nor are those in shadow or not enforced now.
+    OpenAI's has one limit on requests and one on tokens, so each tells of the tightest:
+    the one with the least share left of what may pass at once. Quotas of money are not
+    for headers, nor are those in shadow or not enforced now.
 
     Source: draft-ietf-httpapi-ratelimit-headers-10, structured fields (RFC 9651).
     """
@@ -54,12 +57,13 @@ def limit_headers(
             continue
         policy, state = _ietf(demand.name, demand.quota, demand.unit)
         policies.append(policy)
-        states.append(state % (left, -(-reset_ns // NS_PER_S)))
+        reset_s = min(-(-reset_ns // NS_PER_S), _FIELD_MAX)
+        states.append(state % (min(left, _FIELD_MAX), reset_s))
         names = _openai(demand.quota, demand.unit)
         if names is None:
             continue
         kind, limit, remaining, reset = names
-        share = left / demand.quota.amount
+        share = left / _burst(demand.quota)
         if kind not in tightest or share < tightest[kind][0]:
             told = [
                 limit,
@@ -80,11 +84,12 @@ def _ietf(name: str, quota: Quota, unit: Unit) -> tuple[bytes, bytes]:
     """Return the policy of a quota, and its state with two numbers to be filled in."""
     if isinstance(quota, RateQuota):
         window_s = max(1, -(-quota.per_ns // NS_PER_S))
-        burst = quota.burst or quota.amount
         kind = "requests" if unit == "requests" else "tokens"
-        policy = f'"{name}";q={burst};qu="{kind}";w={window_s}'
+        most = min(_burst(quota), _FIELD_MAX)
+        policy = f'"{name}";q={most};qu="{kind}";w={window_s}'
         return policy.encode(), f'"{name}";r=%d;t=%d'.encode()
-    policy = f'"{name}";q={quota.amount};qu="concurrent-requests"'
+    most = min(quota.amount, _FIELD_MAX)
+    policy = f'"{name}";q={most};qu="concurrent-requests"'
     return policy.encode(), f'"{name}";r=%d;t=%d'.encode()
 
 
@@ -94,6 +99,15 @@ def _openai(quota: Quota, unit: Unit) -> tuple[str, Header, bytes, bytes] | None
     if not isinstance(quota, RateQuota):
         return None
     kind = "requests" if unit == "requests" else "tokens"
-    limit = f"x-ratelimit-limit-{kind}".encode(), b"%d" % quota.amount
+    # What remains is up to the burst, so a smaller amount would read as a fault.
+    most = max(quota.amount, _burst(quota))
+    limit = f"x-ratelimit-limit-{kind}".encode(), b"%d" % most
     remaining = f"x-ratelimit-remaining-{kind}".encode()
     return kind, limit, remaining, f"x-ratelimit-reset-{kind}".encode()
+
+
+def _burst(quota: Quota) -> int:
+    """Return what may pass at once."""
+    if isinstance(quota, RateQuota):
+        return quota.burst or quota.amount
+    return quota.amount
