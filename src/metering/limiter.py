@@ -192,7 +192,7 @@ class Limiter:
             self._away = False
             _log.info("limits_back", owed=keeper.owed)
         if hold_id and outcome.status == "admitted":
-            keeper.opened(hold_id, demands)
+            keeper.opened(hold_id, _as_granted(demands, outcome))
         return outcome
 
     async def _admit(
@@ -326,7 +326,7 @@ class Limiter:
         if outcome.status == "admitted":
             if hold_id:
                 self._alone.add(hold_id)
-                keeper.opened(hold_id, demands)
+                keeper.opened(hold_id, _as_granted(demands, outcome))
             else:
                 costs = [demand.cost for demand in demands]
                 keeper.ended(own_id, _not_yet_taken(demands), costs)
@@ -338,7 +338,9 @@ def _as_granted(demands: Sequence[Demand], outcome: Outcome) -> list[Demand]:
     if outcome.status != "admitted":
         return []
     return [
-        msgspec.structs.replace(demand, cost=verdict.granted)
+        demand
+        if verdict.granted == demand.cost
+        else msgspec.structs.replace(demand, cost=verdict.granted, cost_min=None)
         for demand, verdict in zip(demands, outcome.verdicts, strict=True)
     ]
 

@@ -273,6 +273,7 @@ def _settings(plan: Plan) -> Parts:
         anonymous=plan.anonymous,
         unpriced_refused=plan.unpriced == "refuse",
         unmetered_refused=plan.unmetered == "refuse",
+        clamp=plan.clamp,
         missing_usage=MissingUsage(plan.missing_usage),
         body_bytes_max=plan.body_bytes_max,
         durable=plan.journal.durability == "power",

@@ -3,6 +3,7 @@
 import structlog
 
 from metering.asgi.context import Call
+from metering.asgi.lowering import fit
 from metering.asgi.parts import Parts
 from metering.asgi.reasons import why_refused
 from metering.asgi.refusal import Refusal
@@ -44,6 +45,8 @@ async def admit(call: Call, parts: Parts) -> Refusal | None:
         return Refusal("storage_unavailable", str(error), retry_after_ns=NS_PER_S)
     call.verdicts = outcome.verdicts
     if outcome.status == "admitted":
+        if parts.clamp == "fit":
+            fit(call, outcome.verdicts)
         if any(verdict.reason for verdict in outcome.verdicts):
             _drop_refused_in_shadow(call)
         return None

@@ -1,9 +1,11 @@
 """The billing piece: the price of a call is frozen, and its worst case demanded."""
 
+import msgspec
 from starlette.types import ASGIApp, Receive, Scope
 
 from metering.asgi.body import read_call
 from metering.asgi.context import Call
+from metering.asgi.lowering import least_output_tokens
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
@@ -13,6 +15,7 @@ from metering.errors import ConfigurationError
 from metering.facts import RequestFacts
 from metering.ledger import period_at
 from metering.money import AMOUNT_MAX_P, format_usd
+from metering.quota import Demand
 from metering.tiers import Resolved
 
 __all__ = ["BillingMiddleware"]
@@ -97,8 +100,20 @@ class BillingMiddleware(Piece):
         call.hold_p = hold_p
         demand = biller.demand(caller, call.period, hold_p) if hold_p else None
         if demand is not None:
+            if self.parts.clamp == "fit":
+                demand = self._at_least(demand, call, facts, quote)
             call.demands.append(demand)
         return None
+
+    def _at_least(
+        self, demand: Demand, call: Call, facts: RequestFacts, quote: Quote
+    ) -> Demand:
+        """Say what the shortest answer worth having may cost, if it can be cut."""
+        tokens = least_output_tokens(call, facts)
+        if tokens is None:
+            return demand
+        least_p = self._biller.worst_case_p(quote, facts, tokens)
+        return msgspec.structs.replace(demand, cost_min=least_p)
 
 
 def _not_metered(member: str) -> Refusal:

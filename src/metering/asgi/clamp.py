@@ -4,17 +4,19 @@ from starlette.types import ASGIApp, Receive, Scope
 
 from metering.asgi.body import read_call
 from metering.asgi.context import Call
+from metering.asgi.lowering import lower
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
-from metering.clamp import plan_clamp, written_budget
 from metering.facts import RequestFacts
 
 __all__ = ["ClampMiddleware"]
 
 
 class ClampMiddleware(Piece):
-    """Lowers the output asked for to the cap of the tier.
+    """Lowers the output asked for to the cap of the tier, or refuses what is above it.
+
+    Which of the two, `parts.clamp` says.
 
     Args:
         app: What to wrap.
@@ -38,16 +40,32 @@ class ClampMiddleware(Piece):
         cap = self._output_tokens_max
         if call.caller is not None:
             cap = call.caller.output_tokens_max
-        if cap is not None:
-            _lower(call, call.facts, cap)
+        if cap is None:
+            return None
+        if self.parts.clamp == "strict":
+            refusal = _asks_for_more(call.facts, cap)
+            if refusal is not None:
+                return refusal
+        lower(call, call.facts, cap)
         return None
 
 
-def _lower(call: Call, facts: RequestFacts, cap: int) -> None:
-    call.clamp = plan = plan_clamp(facts, cap)
-    for name, tokens in plan.changes:
-        call.changes[name] = b"%d" % tokens
-    budget, reasoning = facts.reasoning, plan.reasoning_tokens
-    if budget is not None and reasoning is not None and call.members is not None:
-        member = bytes(call.members[budget.field])
-        call.changes[budget.field] = written_budget(budget, member, reasoning)
+def _asks_for_more(facts: RequestFacts, cap: int) -> Refusal | None:
+    """Return why a request above the cap is refused, and None for one within it.
+
+    One that names no bound, or what servers take for none, asks for no amount.
+    """
+    named = (*facts.output_bounds, *facts.output_floors)
+    field, asked = max(
+        ((bound.field, bound.tokens or 0) for bound in named),
+        key=lambda bound: bound[1],
+        default=("", 0),
+    )
+    if asked <= cap:
+        return None
+    return Refusal(
+        "request_exceeds_limit",
+        f"{field} asks for {asked:,} output tokens; the account may have {cap:,} in one"
+        f" output. Ask for at most {cap}.",
+        details={"limit": cap, "asked": asked},
+    )

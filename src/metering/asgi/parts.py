@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from starlette.types import Scope
 
 from metering.accounts import TierBook
+from metering.asgi.lowering import ClampMode
 from metering.asgi.missing import MissingUsage
 from metering.billing import Biller
 from metering.clock import Clock, system_clock
@@ -45,6 +46,7 @@ class Parts:
         unpriced_refused: Whether a model without a price is refused.
         unmetered_refused: Whether a stack that bills refuses what a known path of model
             servers serves and no dialect meters; else it passes, with a warning.
+        clamp: What becomes of a request for more output than it may have.
         missing_usage: What becomes of a call that never told what it used.
         body_bytes_max: Largest request body.
         durable: Whether a call waits for its journal lines to reach the disk.
@@ -67,6 +69,7 @@ class Parts:
     anonymous: str | None = None
     unpriced_refused: bool = True
     unmetered_refused: bool = True
+    clamp: ClampMode = "cap"
     missing_usage: MissingUsage = field(default_factory=MissingUsage)
     body_bytes_max: int = 8 * 1024 * 1024
     durable: bool = False

@@ -95,6 +95,8 @@ def _by_money(
 ) -> Refusal:
     limit_p = demand.quota.amount
     needed, left = format_usd(demand.cost), format_usd(verdict.remaining)
+    if demand.cost_min is not None:
+        needed = f"{format_usd(demand.cost_min)} with the shortest answer"
     limit = format_usd(limit_p)
     details: dict[str, Detail] = {
         "quota": demand.name,

@@ -52,6 +52,7 @@ def load_plan(text: str, *, source: str) -> Plan:
         anonymous=calls.anonymous,
         unpriced=calls.unpriced,
         unmetered=calls.unmetered,
+        clamp=calls.clamp,
         missing_usage=calls.missing_usage,
         body_bytes_max=calls.body_bytes_max.units,
         lease_ns=calls.lease_s * NS_PER_S,

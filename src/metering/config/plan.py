@@ -61,6 +61,8 @@ class Plan:
             `refuse`, or `pass` it on and record it without a charge.
         unmetered: What becomes of a request to a known path of model servers that no
             dialect meters: `refuse`, or `pass` it on with one warning a path.
+        clamp: What becomes of a request for more output than its tier has: lowered to
+            the `cap`, refused (`strict`), or lowered to what is paid for too: `fit`.
         missing_usage: What becomes of a whole answer that does not tell its usage:
             `estimate` it, `fail` and charge what was held, or charge nothing: `free`.
         body_bytes_max: Largest request body that is read, in bytes.
@@ -88,6 +90,7 @@ class Plan:
     anonymous: str | None = None
     unpriced: Literal["refuse", "pass"] = "refuse"
     unmetered: Literal["refuse", "pass"] = "refuse"
+    clamp: Literal["cap", "strict", "fit"] = "cap"
     missing_usage: Literal["estimate", "fail", "free"] = "estimate"
     body_bytes_max: int = 8 * 1024 * 1024
     lease_ns: int = 30 * NS_PER_S

@@ -70,6 +70,10 @@ class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     unmetered: Annotated[
         Literal["refuse", "pass"], Meta(description='"refuse" or "pass"')
     ] = "refuse"
+    clamp: Annotated[
+        Literal["cap", "strict", "fit"],
+        Meta(description='"cap", "strict" or "fit"'),
+    ] = "cap"
     missing_usage: Annotated[
         Literal["estimate", "fail", "free"],
         Meta(description='"estimate", "fail" or "free"'),
