@@ -213,6 +213,28 @@ async def test_one_rate_is_decided_as_by_the_pure_rule(amount, per_us, burst, ca
         assert outcome.verdicts == (verdict,)
 
 
+async def test_a_clock_that_steps_back_gives_nothing_away(store, clock):
+    """Rates refill, and leases end, only when it is again where it was."""
+    hour_ns, earlier = 3600 * NS_PER_S, ManualClock()
+    clock.advance(ns=hour_ns)
+    rate = Demand("rate", RateQuota(10, 60 * NS_PER_S))
+    slot = Demand("slots", BudgetQuota(1))
+    await take(store, clock, rate)
+    await take(store, clock, slot, "hold")
+
+    refused = (await take(store, earlier, rate)).verdicts[0]
+    assert ("rate", 3552 * NS_PER_S) == (refused.reason, refused.retry_after_ns)
+    assert hour_ns + 6 * NS_PER_S == refused.reset_after_ns
+    held = (await take(store, earlier, slot, "next")).verdicts[0]
+    assert ("held", hour_ns + LEASE_NS) == (held.reason, held.retry_after_ns)
+    assert await store.sweep(now_ns=earlier()) == 0
+
+    earlier.advance(ns=refused.retry_after_ns)
+    assert (await take(store, earlier, rate)).status == "admitted"
+    untouched = Demand("other", RateQuota(10, 60 * NS_PER_S))
+    assert (await take(store, earlier, untouched)).status == "admitted"
+
+
 async def test_costs_must_match_the_demands(store, clock):
     """A settlement that does not say what each demand used changes nothing."""
     slot = Demand("slots", BudgetQuota(1))
