@@ -68,11 +68,13 @@ _UNMETERED_ENDINGS = frozenset(
         "completions/batch",
         "v1/generate",
         "v1/classify",
+        "v1/decisions",
         "v1/pooling",
         "v1/rerank",
         "v2/rerank",
         "v1/score",
         "v1/systemone",
+        "v2/chat",
         "v2/embed",
         # Names that an app may well use for something else, below a prefix
         "/classify",
