@@ -275,6 +275,7 @@ def _settings(plan: Plan) -> Parts:
         unmetered_refused=plan.unmetered == "refuse",
         clamp=plan.clamp,
         missing_usage=MissingUsage(plan.missing_usage),
+        drain_ns=plan.drain_ns if plan.on_client_gone == "drain" else 0,
         body_bytes_max=plan.body_bytes_max,
         durable=plan.journal.durability == "power",
         log_calls=plan.log_calls,

@@ -9,6 +9,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metering.asgi.admission import admit, release
 from metering.asgi.body import CODING_HEADERS, ClientLeftError, Replay, rewritten
 from metering.asgi.context import Call, call_of
+from metering.asgi.drain import DrainingWatch
 from metering.asgi.parts import Parts
 from metering.asgi.record import opening_event, unserved_event
 from metering.asgi.refusal import Refusal, log_refusal, send_refusal
@@ -66,7 +67,9 @@ class Exchange:
         replay: Receive | Replay = receive
         if call.body is not None:
             replay = Replay(call.body if body is None else body, receive)
-        watch = Watch(call, self._parts, replay, send)
+        drains = self._parts.drain_ns and call.metered
+        watch_kind = DrainingWatch if drains else Watch
+        watch = watch_kind(call, self._parts, replay, send)
         try:
             await self.app(inner, watch.receive, watch.send)
         except BaseException as error:

@@ -48,6 +48,7 @@ class Parts:
             servers serves and no dialect meters; else it passes, with a warning.
         clamp: What becomes of a request for more output than it may have.
         missing_usage: What becomes of a call that never told what it used.
+        drain_ns: How long an app may go on whose client has gone; 0: not at all.
         body_bytes_max: Largest request body.
         durable: Whether a call waits for its journal lines to reach the disk.
         log_calls: Whether each call is logged.
@@ -71,6 +72,7 @@ class Parts:
     unmetered_refused: bool = True
     clamp: ClampMode = "cap"
     missing_usage: MissingUsage = field(default_factory=MissingUsage)
+    drain_ns: int = 0
     body_bytes_max: int = 8 * 1024 * 1024
     durable: bool = False
     log_calls: bool = False

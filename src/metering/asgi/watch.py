@@ -242,8 +242,9 @@ class Watch:
             if self._call.event is None:
                 self.left = True
             raise
-        if self._timed:
-            self._client_wait_ns += self._parts.clock() - began_ns
+        finally:
+            if self._timed:
+                self._client_wait_ns += self._parts.clock() - began_ns
 
     def _checkpoint(self, reader: StreamReader) -> None:
         journal = self._parts.journal

@@ -54,6 +54,8 @@ def load_plan(text: str, *, source: str) -> Plan:
         unmetered=calls.unmetered,
         clamp=calls.clamp,
         missing_usage=calls.missing_usage,
+        on_client_gone=calls.on_client_gone,
+        drain_ns=calls.drain_s * NS_PER_S,
         body_bytes_max=calls.body_bytes_max.units,
         lease_ns=calls.lease_s * NS_PER_S,
         resolve_ttl_ns=calls.resolve_ttl_s * NS_PER_S,

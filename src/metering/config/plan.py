@@ -65,6 +65,9 @@ class Plan:
             the `cap`, refused (`strict`), or lowered to what is paid for too: `fit`.
         missing_usage: What becomes of a whole answer that does not tell its usage:
             `estimate` it, `fail` and charge what was held, or charge nothing: `free`.
+        on_client_gone: What becomes of a call whose client has gone: the app is told at
+            once (`cancel`), or only when it had time to end (`drain`).
+        drain_ns: How much time that is.
         body_bytes_max: Largest request body that is read, in bytes.
         lease_ns: How long a hold outlives a process that died.
         resolve_ttl_ns: How long a resolved key is good for.
@@ -92,6 +95,8 @@ class Plan:
     unmetered: Literal["refuse", "pass"] = "refuse"
     clamp: Literal["cap", "strict", "fit"] = "cap"
     missing_usage: Literal["estimate", "fail", "free"] = "estimate"
+    on_client_gone: Literal["cancel", "drain"] = "cancel"
+    drain_ns: int = 30 * NS_PER_S
     body_bytes_max: int = 8 * 1024 * 1024
     lease_ns: int = 30 * NS_PER_S
     resolve_ttl_ns: int = 30 * NS_PER_S

@@ -78,6 +78,10 @@ class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         Literal["estimate", "fail", "free"],
         Meta(description='"estimate", "fail" or "free"'),
     ] = "estimate"
+    on_client_gone: Annotated[
+        Literal["cancel", "drain"], Meta(description='"cancel" or "drain"')
+    ] = "cancel"
+    drain_s: Annotated[int, Meta(ge=1, le=600, description="seconds, 1 to 600")] = 30
     body_bytes_max: Units = Count("8M")
     lease_s: Annotated[int, Meta(ge=3, le=600, description="seconds, 3 to 600")] = 30
     resolve_ttl_s: Annotated[
