@@ -5,6 +5,7 @@ import random
 import sys
 import tracemalloc
 import zlib
+from types import SimpleNamespace
 
 import brotli
 import pytest
@@ -148,6 +149,14 @@ def test_without_its_package_a_coding_is_not_decoded(monkeypatch, coding):
 
     assert open_decoder(coding.encode(), len) is None
     assert open_decoder(b"gzip", len) is not None
+
+
+def test_a_brotli_that_cannot_be_bounded_is_not_used(monkeypatch):
+    """Before 1.2 it decodes whatever it is given at once."""
+    old = SimpleNamespace(Decompressor=object, error=Exception)
+    monkeypatch.setitem(sys.modules, "brotli", old)
+
+    assert open_decoder(b"br", len) is None
 
 
 @pytest.mark.parametrize(

@@ -144,6 +144,8 @@ class _Inflater:
 class _Brotli:
     def __init__(self, sink: Sink) -> None:
         brotli: Any = import_module("brotli")
+        if not hasattr(brotli.Decompressor, "can_accept_more_data"):
+            raise ImportError("brotli before 1.2 cannot stop a bomb")
         self._sink = sink
         self._error: type[Exception] = brotli.error
         self._brotli = brotli.Decompressor()
