@@ -7,8 +7,14 @@ runs between what it reads and what it writes.
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
+from metering.backends.memory_holds import (
+    NO_LEASE_US,
+    Budget,
+    Hold,
+    is_known,
+    lease_end_us,
+    require_hold,
+)
 from metering.backends.settled_ids import SettledIds
 from metering.clock import NS_PER_US
 from metering.errors import ConfigurationError
@@ -46,30 +52,7 @@ _LOOKS = 4
 """Old entries looked at for each new one: a dead entry goes, one in use stays."""
 
 _HOLDS_UNSWEPT = 1024
-_NO_LEASE_US = 2**63
 _STALE = Outcome("stale")
-
-
-class _Budget(msgspec.Struct, gc=False):
-    """State of one budget; `holds` is in order of admission.
-
-    `ledgered` says that it was seeded, and is kept though nothing be spent or held.
-    No lease ends before `lease_first_us`: it is never late, though it may be early
-    where holds were renewed or settled since.
-    """
-
-    spent: int = 0
-    ledgered: bool = False
-    held: int = 0
-    holds: dict[str, int] = {}
-    lease_first_us: int = _NO_LEASE_US
-
-
-class _Hold(msgspec.Struct, gc=False):
-    outcome: Outcome
-    lease_until_us: int
-    held: tuple[tuple[str, int], ...] = ()
-    brought_back: bool = False
 
 
 class MemoryLimitStore:
@@ -98,9 +81,9 @@ class MemoryLimitStore:
     def __init__(self) -> None:
         self._dues: dict[str, int] = {}
         self._due_keys: deque[str] = deque()
-        self._budgets: dict[str, _Budget] = {}
+        self._budgets: dict[str, Budget] = {}
         self._ledgered_keys: deque[str] = deque()
-        self._holds: dict[str, _Hold] = {}
+        self._holds: dict[str, Hold] = {}
         self._sweep_at = _HOLDS_UNSWEPT
         self._settled = SettledIds(SETTLED_MAX)
         self._versions: OrderedDict[str, int] = OrderedDict()
@@ -194,7 +177,7 @@ class MemoryLimitStore:
         now_us = now_ns // NS_PER_US
         hold = self._holds.get(hold_id)
         if hold is not None and hold.lease_until_us > now_us:
-            until_us = _lease_end_us(lease_ns, now_us)
+            until_us = lease_end_us(lease_ns, now_us)
             hold.lease_until_us = max(hold.lease_until_us, until_us)
             return True
         if hold is not None:
@@ -212,11 +195,11 @@ class MemoryLimitStore:
 
     async def seed(self, key: str, spent: int, *, now_ns: int) -> bool:  # noqa: ARG002 - a budget does not age here
         """Say what a ledgered budget has spent, unless the store knows already."""
-        if _is_known(self._budgets.get(key)):
+        if is_known(self._budgets.get(key)):
             return False
         if len(self._ledgered_keys) >= LEDGERED_MAX:
             self._forget_ledgered()
-        budget = self._budgets.setdefault(key, _Budget())
+        budget = self._budgets.setdefault(key, Budget())
         budget.spent, budget.ledgered = saturated(spent), True
         self._ledgered_keys.append(key)
         return True
@@ -270,9 +253,9 @@ class MemoryLimitStore:
                 )
                 taken = dues, new_us
             else:
-                _require_hold(demand, hold_id)
+                require_hold(demand, hold_id)
                 budget = self._budgets.get(key)
-                if quota.ledgered and not _is_known(budget):
+                if quota.ledgered and not is_known(budget):
                     unseeded.append(key)
                     continue
                 verdict = self._decide_budget(demand, quota, budget, now_us)
@@ -295,7 +278,7 @@ class MemoryLimitStore:
         return outcome
 
     def _decide_budget(
-        self, demand: Demand, quota: BudgetQuota, budget: _Budget | None, now_us: int
+        self, demand: Demand, quota: BudgetQuota, budget: Budget | None, now_us: int
     ) -> Verdict:
         if budget is None:
             return decide_budget(quota, 0, 0, demand.cost, demand.cost_min)
@@ -303,7 +286,7 @@ class MemoryLimitStore:
             self._expire(budget.holds, now_us)
             budget.lease_first_us = min(
                 (self._holds[hold_id].lease_until_us for hold_id in budget.holds),
-                default=_NO_LEASE_US,
+                default=NO_LEASE_US,
             )
         verdict = decide_budget(
             quota, budget.spent, budget.held, demand.cost, demand.cost_min
@@ -327,25 +310,25 @@ class MemoryLimitStore:
         if len(holds) >= self._sweep_at:
             self._expire(holds, now_us)
             self._sweep_at = max(_HOLDS_UNSWEPT, 2 * len(holds))
-        until_us = _lease_end_us(lease_ns, now_us)
-        holds[hold_id] = _Hold(outcome, until_us, held)
+        until_us = lease_end_us(lease_ns, now_us)
+        holds[hold_id] = Hold(outcome, until_us, held)
         for key, units in held:
             budget = self._budgets.get(key)
             if budget is None:
-                budget = self._budgets[key] = _Budget()
+                budget = self._budgets[key] = Budget()
             budget.holds[hold_id] = units
             budget.held += units
             if until_us < budget.lease_first_us:  # noqa: PLR1730 - min() is slow
                 budget.lease_first_us = until_us
 
-    def _give_back(self, hold_id: str, hold: _Hold) -> None:
+    def _give_back(self, hold_id: str, hold: Hold) -> None:
         """Give back what a hold has of budgets."""
         for key, units in hold.held:
             budget = self._budgets[key]
             del budget.holds[hold_id]
             budget.held -= units
             if not budget.holds:
-                budget.lease_first_us = _NO_LEASE_US
+                budget.lease_first_us = NO_LEASE_US
                 if not (budget.spent or budget.ledgered):
                     del self._budgets[key]
 
@@ -360,11 +343,11 @@ class MemoryLimitStore:
 
     def _charge(self, key: str, cost: int, *, ledgered: bool) -> None:
         budget = self._budgets.get(key)
-        if ledgered and not _is_known(budget):
+        if ledgered and not is_known(budget):
             # It stays unknown: its seed will contain the cost, for the journal has it.
             return
         if budget is None:
-            budget = self._budgets[key] = _Budget()
+            budget = self._budgets[key] = Budget()
         budget.spent = charged(budget.spent, cost)
 
     def _move_due(
@@ -407,20 +390,3 @@ class MemoryLimitStore:
                 keys.append(key)
             else:
                 del self._budgets[key]
-
-
-def _is_known(budget: _Budget | None) -> bool:
-    """Whether what was spent is known, not only what a call brought back holds."""
-    return budget is not None and (budget.ledgered or budget.spent != 0)
-
-
-def _require_hold(demand: Demand, hold_id: str) -> None:
-    if not hold_id:
-        raise ConfigurationError(
-            f"Demand {demand.name or demand.key!r} is on a budget, which is held until"
-            " it is settled. Give acquire a hold_id; only rates can do without."
-        )
-
-
-def _lease_end_us(lease_ns: int, now_us: int) -> int:
-    return now_us - (-lease_ns // NS_PER_US)
