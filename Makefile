@@ -13,7 +13,7 @@ peers := $(venv)/installed-peers
 real := $(venv)/realworld
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint unit coverage bench realworld demo clean
+.PHONY: help install test lint unit coverage bench throughput realworld demo clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +40,9 @@ coverage: $(stamp) ## All tests, and the lines and branches that none of them re
 
 bench: $(peers) ## What the library costs, and others beside it: some three minutes
 	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
+
+throughput: $(stamp) ## Answers a second of uvicorn with the stack and without; needs wrk
+	$(bin)/python -m benchmarks.throughput
 
 realworld: $(real)/installed ## Real model servers with tiny models: 6 GB, and a compiler
 	$(real)/bin/python -m pytest -o timeout=300 -W default $(ARGS) \
