@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from metering.accounts import Agreement, Overrides, RateOverride, TokenPrices
     from metering.asgi.billing import BillingMiddleware
     from metering.asgi.clamp import ClampMiddleware
+    from metering.asgi.coldstart import ColdStartMiddleware
     from metering.asgi.limiter import LimiterMiddleware
     from metering.asgi.meter import MeterMiddleware
     from metering.asgi.parts import Parts
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from metering.asgi.tier import TierMiddleware
     from metering.backends.memory import MemoryLimitStore
     from metering.billing import Biller
+    from metering.coldstart import ColdStart
     from metering.config import Plan, load_plan
     from metering.errors import (
         AccountNotFoundError,
@@ -39,6 +41,8 @@ __all__ = [
     "BillingMiddleware",
     "BudgetQuota",
     "ClampMiddleware",
+    "ColdStart",
+    "ColdStartMiddleware",
     "ConfigurationError",
     "JournalFullError",
     "LedgerError",
@@ -89,6 +93,8 @@ _HOMES = {
     "TokenPrices": "metering.accounts",
     "load_plan": "metering.config",
     "report": "metering.asgi.reported",
+    "ColdStart": "metering.coldstart",
+    "ColdStartMiddleware": "metering.asgi.coldstart",
 }
 
 
