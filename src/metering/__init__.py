@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from metering.asgi.meter import MeterMiddleware
     from metering.asgi.parts import Parts
     from metering.asgi.reported import report
+    from metering.asgi.subjects import FromBody
     from metering.asgi.tier import TierMiddleware
     from metering.backends.memory import MemoryLimitStore
     from metering.billing import Biller
@@ -44,6 +45,7 @@ __all__ = [
     "ColdStart",
     "ColdStartMiddleware",
     "ConfigurationError",
+    "FromBody",
     "JournalFullError",
     "LedgerError",
     "LimitRule",
@@ -95,6 +97,7 @@ _HOMES = {
     "report": "metering.asgi.reported",
     "ColdStart": "metering.coldstart",
     "ColdStartMiddleware": "metering.asgi.coldstart",
+    "FromBody": "metering.asgi.subjects",
 }
 
 

@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metering.accounts import Account
 from metering.asgi.callers import caller_of
 from metering.asgi.missing import MissingUsage
-from metering.asgi.parts import Identify, Parts, Subject
+from metering.asgi.parts import Identify, Parts
 from metering.asgi.refusal import Refusal
 from metering.asgi.stack import Stack
+from metering.asgi.subjects import Subject
 from metering.backends.limit_stores import limit_store, window_store
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
@@ -79,7 +80,7 @@ class Metering:
         snapshots: A cache of resolved keys that processes share, or None.
         identify: Says whose a request is, for apps that know; None: by API key.
         subjects: Of whom the plan's limits are besides account, key and model: by name
-            a function of the request, such as its IP address.
+            a function of the request, such as its IP address, or `FromBody("user")`.
         cold: Warms models up that are not always warm; None: they are.
 
     Attributes:

@@ -7,6 +7,7 @@ import anyio.lowlevel
 import http_sf
 import pytest
 
+import metering
 from metering.asgi.context import Call
 from metering.asgi.limiter import LimiterMiddleware
 from metering.asgi.parts import Parts
@@ -239,3 +240,19 @@ async def test_a_large_input_is_estimated_beside_the_loop(
 
     assert 200 == answer.status_code
     assert inline == (threads[0] is threading.current_thread())
+
+
+async def test_a_limit_per_member_of_the_body(open_service):
+    """Per OpenAI's `user`: another one is another allowance, none is no limit."""
+    rule = LimitRule(name="user", quotas=(RateQuota(1, NS_PER_S),), per=("user",))
+    subjects = {"user": metering.FromBody("user")}
+    async with open_service(limits=(rule,), subjects=subjects) as service:
+        key = await service.account("acme", tier=1)
+
+        async def call(**body):
+            return (await service.chat(key, **body)).status_code
+
+        assert [200, 429] == [await call(user="a\u00e9") for _ in range(2)]
+        assert [200, 429] == [await call(user=7) for _ in range(2)]
+        assert [200] * 2 == [await call(user=None) for _ in range(2)]
+        assert [200] * 2 == [await call() for _ in range(2)]

@@ -9,6 +9,7 @@ from metering.asgi.context import Call
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
+from metering.asgi.subjects import FromBody
 from metering.errors import ConfigurationError
 from metering.facts import RequestFacts
 from metering.limit_rules import demands_of
@@ -40,8 +41,11 @@ class LimiterMiddleware(Piece):
             )
         limits = parts.limits
         self._counts_tokens = any(rule.unit.endswith("tokens") for rule in limits)
+        in_body = {"model"} | {
+            name for name, of in parts.subjects.items() if isinstance(of, FromBody)
+        }
         self._reads = self._counts_tokens or any(
-            rule.models or "model" in rule.per for rule in limits
+            rule.models or in_body & set(rule.per) for rule in limits
         )
         self._shared: tuple[Demand, ...] = ()
         if requests is not None:
@@ -74,7 +78,11 @@ class LimiterMiddleware(Piece):
             "model": model or None,
             "everyone": "",
         }
-        subjects |= {name: of(scope) for name, of in self.parts.subjects.items()}
+        members = call.members or {}
+        subjects |= {
+            name: of.of(members) if isinstance(of, FromBody) else of(scope)
+            for name, of in self.parts.subjects.items()
+        }
         input_tokens = output_tokens = 0
         if facts is not None and self._counts_tokens:
             input_tokens = call.estimate_input_tokens()

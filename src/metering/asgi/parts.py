@@ -8,6 +8,7 @@ from starlette.types import Scope
 from metering.accounts import TierBook
 from metering.asgi.lowering import ClampMode
 from metering.asgi.missing import MissingUsage
+from metering.asgi.subjects import Subject
 from metering.billing import Biller
 from metering.clock import Clock, system_clock
 from metering.dialects.dialect import Dialect
@@ -17,13 +18,10 @@ from metering.limit_rules import LimitRule
 from metering.limiter import Limiter
 from metering.tiers import TierResolver
 
-__all__ = ["Identify", "Parts", "Subject"]
+__all__ = ["Identify", "Parts"]
 
 Identify = Callable[[Scope], Awaitable[str | None]]
 """Returns the id of the account a request is for, or None if nobody is signed in."""
-
-Subject = Callable[[Scope], str | None]
-"""Returns whose limit a request counts towards, such as its IP address."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
