@@ -43,7 +43,7 @@ from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
 from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change
-from metering.stores import Ledger, Snapshots
+from metering.stores import Ledger, LimitStore, Snapshots, WindowStore
 from metering.tiers import TierResolver
 
 __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
@@ -123,14 +123,7 @@ class Metering:
             snapshots=snapshots,
         )
         biller = Biller(plan.prices, self._ledger, self._recorder.journal)
-        self._limiter = Limiter(
-            self.limit_store,
-            clock=clock,
-            lease_ns=plan.lease_ns,
-            spent_of=biller.spent_p,
-            share=_local_share(plan),
-            windows=self._windows,
-        )
+        self._limiter = _limiter(plan, self.limit_store, self._windows, biller, clock)
         change = Change(self._resolver, self.limit_store)
         self.accounts = Accounts(
             self._ledger,
@@ -280,6 +273,23 @@ def _settings(plan: Plan) -> Parts:
         body_bytes_max=plan.body_bytes_max,
         durable=plan.journal.durability == "power",
         log_calls=plan.log_calls,
+    )
+
+
+def _limiter(
+    plan: Plan,
+    store: LimitStore,
+    windows: WindowStore | None,
+    biller: Biller,
+    clock: Clock,
+) -> Limiter:
+    return Limiter(
+        store,
+        clock=clock,
+        lease_ns=plan.lease_ns,
+        spent_of=biller.spent_p,
+        share=_local_share(plan),
+        windows=windows,
     )
 
 

@@ -1,5 +1,6 @@
 """What can be asked of the limits: each check decides on a page, by the pure rules."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Generic, TypeVar
 
@@ -41,7 +42,7 @@ _UNUSED = Budget()
 _outcomes = msgspec.json.Decoder(Outcome)
 
 
-class Check(Generic[T]):
+class Check(ABC, Generic[T]):
     """One thing asked, until it is answered.
 
     Attributes:
@@ -64,9 +65,9 @@ class Check(Generic[T]):
     def want(self, wanted: Wanted) -> None:
         """Name the rows that it is about."""
 
+    @abstractmethod
     def decide(self, page: Page) -> T:
         """Answer, and change what the answer changes."""
-        raise NotImplementedError
 
 
 class Acquire(Check[Outcome]):
