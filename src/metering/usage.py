@@ -29,8 +29,9 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     """Quantities of one call by leaf; the leaves are disjoint, so sums are safe.
 
     `input_tokens` excludes both cache leaves and `output_tokens` excludes
-    `reasoning_tokens`, whatever the wire dialect does; `compute_ms` is the model's
-    execution alone, without queue, cold start or network.
+    `reasoning_tokens`, whatever the wire dialect does; `audio_ms` is the length of the
+    audio that was read, `images` how many pictures were made; `compute_ms` is the
+    model's execution alone, without queue, cold start or network.
     """
 
     input_tokens: int = 0
@@ -38,6 +39,8 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
     cache_write_tokens: int = 0
     output_tokens: int = 0
     reasoning_tokens: int = 0
+    audio_ms: int = 0
+    images: int = 0
     compute_ms: int = 0
     requests: int = 1
 

@@ -1,6 +1,7 @@
 """What is particular to a ledger in an SQLite file."""
 
 import logging
+import re
 import sqlite3
 from contextlib import closing, contextmanager
 from threading import Barrier, Thread
@@ -28,6 +29,9 @@ from metering.testing.contracts.samples import (
     promo,
     used,
 )
+
+# An added column stands on one line with the last of the first version.
+_SEPARATOR = re.compile(r",?\s*\n\s*|, (?=\w+ (?:INTEGER|TEXT))")
 
 
 @pytest.fixture
@@ -150,7 +154,7 @@ def ddl(connection: Connection):
         " AND name <> 'alembic_version'"
     )
     return {
-        name: sorted(line.strip(" \t,") for line in sql.splitlines())
+        name: sorted(filter(str.strip, _SEPARATOR.split(sql)))
         for name, sql in found
     }
 

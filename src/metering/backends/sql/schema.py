@@ -40,6 +40,9 @@ _Int = BigInteger().with_variant(Integer(), "sqlite")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
+# Rows older than these columns hold none of what they count.
+_ADDED_LATER = {"audio_ms": "0", "images": "0"}
+
 metadata = MetaData()
 
 accounts = Table(
@@ -158,7 +161,10 @@ usage_events = Table(
     Column("ended_ns", _Int, nullable=False),
     Column("ending", Text, nullable=False),
     Column("status", _Int, nullable=False),
-    *(Column(leaf, _Int, nullable=False) for leaf in Usage.__struct_fields__),
+    *(
+        Column(leaf, _Int, nullable=False, server_default=_ADDED_LATER.get(leaf))
+        for leaf in Usage.__struct_fields__
+    ),
     Column("usage_source", Text, nullable=False),
     Column("time_source", Text, nullable=False),
     Column("charge_p", _Int, nullable=False),

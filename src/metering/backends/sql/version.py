@@ -4,7 +4,7 @@ from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, selec
 
 __all__ = ["SCHEMA_VERSION", "schema_version"]
 
-SCHEMA_VERSION = "0001"
+SCHEMA_VERSION = "0002"
 """The last migration."""
 
 _versions = Table("alembic_version", MetaData(), Column("version_num", Text))

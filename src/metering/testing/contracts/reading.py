@@ -78,7 +78,7 @@ class ReadingContract:
     def test_totals_are_by_model(self, ledger: Ledger) -> None:
         """Each leaf is summed over the period's calls, and nobody else's."""
         open_account(ledger)
-        half = Usage(input_tokens=3, cache_read_tokens=2, compute_ms=1)
+        half = Usage(3, 2, audio_ms=5, images=4, compute_ms=1)
         ledger.post(
             [
                 used("e1", 5, usage=half),
@@ -89,7 +89,7 @@ class ReadingContract:
             ]
         )
 
-        both = Usage(input_tokens=6, cache_read_tokens=4, compute_ms=2, requests=2)
+        both = Usage(6, 4, audio_ms=10, images=8, compute_ms=2, requests=2)
         assert [
             UsageTotal("another", 1, Usage(output_tokens=4), 7),
             UsageTotal("zai-org/GLM-4.7", 2, both, 11),
