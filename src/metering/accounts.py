@@ -166,6 +166,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         suspended: Whether every call is refused.
         version: Grows with each change, so that an old snapshot can be told.
         credit_epoch: Grows when the account turns to or from credit alone.
+        time_zone: IANA name of the zone in which its months begin.
+        anchor_day: Day of the month, 1 to 31, on which they begin.
+        kept_tier: A level it keeps though it qualifies no longer, or None.
+        kept_until_ns: First instant at which it keeps that level no longer.
     """
 
     id: str
@@ -177,6 +181,10 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     suspended: bool = False
     version: int = 1
     credit_epoch: int = 0
+    time_zone: str = "UTC"
+    anchor_day: int = 1
+    kept_tier: int | None = None
+    kept_until_ns: int | None = None
 
 
 class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -189,6 +197,8 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         hint: The last four characters, to tell keys apart by sight.
         created_ns: When it was issued.
         revoked_ns: When it was revoked; None while it is good.
+        usage_limit_p: What calls with it may cost in a period, in pico-dollars, within
+            the account's own limit; None for no limit of its own.
     """
 
     id: str
@@ -197,6 +207,7 @@ class ApiKey(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     hint: str
     created_ns: int
     revoked_ns: int | None = None
+    usage_limit_p: int | None = None
 
 
 def checked_account_id(account_id: object) -> str:

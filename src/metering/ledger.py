@@ -107,6 +107,8 @@ class CreditGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         priority: Lower is drawn first.
         effective_ns: First instant at which calls may draw on it.
         expires_ns: First instant at which new calls may not; None for never.
+        models: The models it pays for; None for any.
+        expired_p: Pico-dollars that nobody drew in time, once they are booked so.
     """
 
     id: str
@@ -117,6 +119,8 @@ class CreditGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     priority: int = 50
     effective_ns: int = 0
     expires_ns: int | None = None
+    models: tuple[str, ...] | None = None
+    expired_p: int = 0
 
     def open_at(self, instant_ns: int) -> bool:
         """Whether a call admitted at that instant may draw on it."""
@@ -246,6 +250,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         kind: What for.
         amount_p: Pico-dollars, above 0.
         at_ns: When it was settled.
+        refers_to: The invoice that was paid, or the payment that was taken back.
     """
 
     reference: str
@@ -253,6 +258,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     kind: PaymentKind
     amount_p: int
     at_ns: int
+    refers_to: str | None = None
 
     def checked(self) -> "Payment":
         """Return the payment if it can be recorded.

@@ -17,6 +17,7 @@ __all__ = [
     "event_of",
     "event_row",
     "grant_of",
+    "grant_row",
     "key_of",
     "payment_of",
     "period_of",
@@ -30,7 +31,7 @@ _EVENT_FIELDS = tuple(
 )
 
 _encode = msgspec.json.Encoder().encode
-_decode_flags = msgspec.json.Decoder(tuple[str, ...]).decode
+_decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_overrides = msgspec.json.Decoder(Overrides).decode
 _decode_rates = msgspec.json.Decoder(dict[Leaf, Rate]).decode
 
@@ -55,6 +56,10 @@ def account_of(row: RowMapping) -> Account:
         suspended=bool(row["suspended"]),
         version=row["version"],
         credit_epoch=row["credit_epoch"],
+        time_zone=row["time_zone"],
+        anchor_day=row["anchor_day"],
+        kept_tier=row["kept_tier"],
+        kept_until_ns=row["kept_until_ns"],
     )
 
 
@@ -68,9 +73,18 @@ def payment_of(row: RowMapping) -> Payment:
     return Payment(**row)
 
 
+def grant_row(grant: CreditGrant) -> dict[str, Any]:
+    """Return the row of a grant."""
+    row = asdict(grant)
+    row["models"] = None if grant.models is None else _encode(grant.models).decode()
+    return row
+
+
 def grant_of(row: RowMapping) -> CreditGrant:
     """Return the grant of a row."""
-    return CreditGrant(**row)
+    models = row["models"]
+    decoded = None if models is None else _decode_texts(models)
+    return CreditGrant(**{**row, "models": decoded})
 
 
 def period_of(row: RowMapping) -> PeriodState:
@@ -114,6 +128,6 @@ def event_of(row: RowMapping) -> UsageEvent:
     """Return the event of a row."""
     return UsageEvent(
         usage=Usage(**{leaf: row[leaf] for leaf in _LEAVES}),
-        flags=_decode_flags(row["flags"]),
+        flags=_decode_texts(row["flags"]),
         **{name: row[name] for name in _EVENT_FIELDS},
     )

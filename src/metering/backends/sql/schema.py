@@ -17,6 +17,7 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    UniqueConstraint,
 )
 
 from metering.usage import Usage
@@ -24,13 +25,19 @@ from metering.usage import Usage
 __all__ = [
     "account_changes",
     "accounts",
+    "alert_firings",
     "api_keys",
+    "corrections",
     "credit_grants",
     "draws",
+    "invoices",
+    "key_periods",
     "metadata",
+    "outbox",
     "payments",
     "periods",
     "price_versions",
+    "transfers",
     "usage_events",
 ]
 
@@ -59,6 +66,10 @@ accounts = Table(
     Column("credit_epoch", _Int, nullable=False),
     Column("tier", _Int, nullable=False),  # its level as of the last change
     Column("debt_p", _Int, nullable=False),
+    Column("time_zone", Text, nullable=False, server_default="UTC"),
+    Column("anchor_day", _Int, nullable=False, server_default="1"),
+    Column("kept_tier", _Int),  # a level that outlives what it was qualified by
+    Column("kept_until_ns", _Int),
     CheckConstraint("debt_p >= 0", name="accounts_debt"),
     **_STRICT,
 )
@@ -72,6 +83,7 @@ api_keys = Table(
     Column("hint", Text, nullable=False),
     Column("created_ns", _Int, nullable=False),
     Column("revoked_ns", _Int),
+    Column("usage_limit_p", _Int),
     **_STRICT,
 )
 
@@ -92,6 +104,7 @@ payments = Table(
     Column("kind", Text, nullable=False),
     Column("amount_p", _Int, nullable=False),
     Column("at_ns", _Int, nullable=False),
+    Column("refers_to", Text),  # the invoice paid, or the payment taken back
     CheckConstraint("amount_p > 0", name="payments_amount"),
     **_STRICT,
 )
@@ -107,6 +120,8 @@ credit_grants = Table(
     Column("priority", _Int, nullable=False),
     Column("effective_ns", _Int, nullable=False),
     Column("expires_ns", _Int),
+    Column("models", Text),  # a JSON list; null: it pays for any model
+    Column("expired_p", _Int, nullable=False, server_default="0"),  # booked as unused
     PrimaryKeyConstraint("account_id", "id"),
     CheckConstraint("amount_p > 0", name="credit_grants_amount"),
     CheckConstraint("consumed_p BETWEEN 0 AND amount_p", name="credit_grants_consumed"),
@@ -138,6 +153,7 @@ periods = Table(
     Column("spent_p", _Int, nullable=False),
     Column("early_paid_p", _Int, nullable=False),
     Column("epoch", _Int, nullable=False),
+    Column("corrected_p", _Int, nullable=False, server_default="0"),  # of earlier ones
     PrimaryKeyConstraint("account_id", "period"),
     CheckConstraint("spent_p >= 0", name="periods_spent"),
     CheckConstraint("early_paid_p BETWEEN 0 AND spent_p", name="periods_early_paid"),
@@ -189,4 +205,103 @@ draws = Table(
     PrimaryKeyConstraint("event_id", "position"),
     CheckConstraint("amount_p > 0", name="draws_amount"),
     **_CLUSTERED,
+)
+
+key_periods = Table(
+    "key_periods",
+    metadata,
+    Column("key_id", Text, nullable=False),
+    Column("period", Text, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("spent_p", _Int, nullable=False),
+    PrimaryKeyConstraint("key_id", "period"),
+    CheckConstraint("spent_p >= 0", name="key_periods_spent"),
+    **_CLUSTERED,
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("event_id", Text, ForeignKey("usage_events.id"), nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("amount_p", _Int, nullable=False),  # below 0 where it takes a charge back
+    Column("price_version", Text, nullable=False),
+    Column("period", Text, nullable=False),  # the event's
+    Column("booked_period", Text, nullable=False),  # whose invoice tells it
+    Column("reason", Text, nullable=False),
+    Column("at_ns", _Int, nullable=False),
+    Index("corrections_of_event", "event_id"),
+    Index("corrections_booked", "account_id", "booked_period"),
+    **_CLUSTERED,
+)
+
+# Each row moves an amount from one account of the books to another, so all of them
+# together always sum to 0.
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("id", _Int, primary_key=True, autoincrement=True),
+    Column("code", Text, nullable=False),
+    Column("debit", Text, nullable=False),
+    Column("credit", Text, nullable=False),
+    Column("amount_p", _Int, nullable=False),
+    Column("account_id", Text, nullable=False),
+    Column("source", Text, nullable=False),  # a grant's, payment's or invoice's id
+    Column("at_ns", _Int, nullable=False),
+    CheckConstraint("amount_p > 0", name="transfers_amount"),
+    CheckConstraint("debit <> credit", name="transfers_sides"),
+    Index("transfers_of_account", "account_id", "source"),
+    **_STRICT,
+)
+
+alert_firings = Table(
+    "alert_firings",
+    metadata,
+    Column("account_id", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # which allowance comes to its end
+    Column("period", Text, nullable=False),
+    Column("epoch", _Int, nullable=False),
+    Column("threshold", _Int, nullable=False),  # per cent
+    Column("value_p", _Int, nullable=False),
+    Column("limit_p", _Int, nullable=False),
+    Column("at_ns", _Int, nullable=False),
+    Column("told", _Int, nullable=False),  # 0 where a higher one was told instead
+    PrimaryKeyConstraint("account_id", "subject", "period", "epoch", "threshold"),
+    **_CLUSTERED,
+)
+
+outbox = Table(
+    "outbox",
+    metadata,
+    Column("id", Text, nullable=False),
+    Column("destination", Text, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("body", Text, nullable=False),
+    Column("created_ns", _Int, nullable=False),
+    Column("due_ns", _Int, nullable=False),
+    Column("attempts", _Int, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("error", Text, nullable=False),
+    PrimaryKeyConstraint("destination", "id"),
+    Index("outbox_due", "destination", "state", "due_ns"),
+    **_CLUSTERED,
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
+    Column("period", Text, nullable=False),
+    Column("start_ns", _Int, nullable=False),
+    Column("end_ns", _Int, nullable=False),
+    Column("closed_ns", _Int, nullable=False),
+    Column("total_cents", _Int, nullable=False),
+    Column("residual_p", _Int, nullable=False),  # what rounding to cents left over
+    Column("lines", Text, nullable=False),
+    Column("paid_by", Text),  # the payment's reference
+    UniqueConstraint("account_id", "period", name="invoices_period"),
+    **_STRICT,
 )

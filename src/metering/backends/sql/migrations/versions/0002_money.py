@@ -1,4 +1,6 @@
-"""What else a call may be paid by: the length of audio, and pictures."""  # noqa: INP001 - Alembic loads it by path
+"""Periods of one's own, corrections, double entry, alerts, invoices."""  # noqa: INP001 - Alembic loads it by path
+
+from typing import Any
 
 import sqlalchemy as sa
 from alembic import op
@@ -7,10 +9,143 @@ revision = "0002"
 down_revision = "0001"
 
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_STRICT: dict[str, Any] = {"sqlite_strict": True}
+_CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
+
+
+def _text(
+    name: str, *, null: bool = False, default: str | None = None
+) -> sa.Column[str]:
+    return sa.Column(name, sa.Text, nullable=null, server_default=default)
+
+
+def _int(
+    name: str, *, null: bool = False, default: str | None = None
+) -> sa.Column[int]:
+    return sa.Column(name, _INT, nullable=null, server_default=default)
 
 
 def upgrade() -> None:
-    """Add the two leaves; what was posted before used none of either."""
-    for leaf in ("audio_ms", "images"):
-        column = sa.Column(leaf, _INT, nullable=False, server_default="0")
-        op.add_column("usage_events", column)
+    """Add what the second version keeps; the rows there stay as they are."""
+    _add_columns()
+    _create_books()
+    _create_messages()
+
+
+def _add_columns() -> None:
+    added: dict[str, tuple[sa.Column[Any], ...]] = {
+        "accounts": (
+            _text("time_zone", default="UTC"),
+            _int("anchor_day", default="1"),
+            _int("kept_tier", null=True),
+            _int("kept_until_ns", null=True),
+        ),
+        "api_keys": (_int("usage_limit_p", null=True),),
+        "payments": (_text("refers_to", null=True),),
+        "credit_grants": (_text("models", null=True), _int("expired_p", default="0")),
+        "periods": (_int("corrected_p", default="0"),),
+        "usage_events": (_int("audio_ms", default="0"), _int("images", default="0")),
+    }
+    for table, columns in added.items():
+        for column in columns:
+            op.add_column(table, column)
+
+
+def _create_books() -> None:
+    op.create_table(
+        "key_periods",
+        _text("key_id"),
+        _text("period"),
+        _text("account_id"),
+        _int("spent_p"),
+        sa.PrimaryKeyConstraint("key_id", "period"),
+        sa.CheckConstraint("spent_p >= 0", name="key_periods_spent"),
+        **_CLUSTERED,
+    )
+    op.create_table(
+        "corrections",
+        _text("id"),
+        _text("event_id"),
+        _text("account_id"),
+        _text("kind"),
+        _int("amount_p"),
+        _text("price_version"),
+        _text("period"),
+        _text("booked_period"),
+        _text("reason"),
+        _int("at_ns"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.ForeignKeyConstraint(["event_id"], ["usage_events.id"]),
+        **_CLUSTERED,
+    )
+    op.create_index("corrections_of_event", "corrections", ["event_id"])
+    op.create_index(
+        "corrections_booked", "corrections", ["account_id", "booked_period"]
+    )
+    op.create_table(
+        "transfers",
+        sa.Column("id", _INT, nullable=False, autoincrement=True),
+        _text("code"),
+        _text("debit"),
+        _text("credit"),
+        _int("amount_p"),
+        _text("account_id"),
+        _text("source"),
+        _int("at_ns"),
+        sa.PrimaryKeyConstraint("id"),
+        sa.CheckConstraint("amount_p > 0", name="transfers_amount"),
+        sa.CheckConstraint("debit <> credit", name="transfers_sides"),
+        **_STRICT,
+    )
+    op.create_index("transfers_of_account", "transfers", ["account_id", "source"])
+    op.create_table(
+        "invoices",
+        _text("id"),
+        _text("account_id"),
+        _text("period"),
+        _int("start_ns"),
+        _int("end_ns"),
+        _int("closed_ns"),
+        _int("total_cents"),
+        _int("residual_p"),
+        _text("lines"),
+        _text("paid_by", null=True),
+        sa.PrimaryKeyConstraint("id"),
+        sa.UniqueConstraint("account_id", "period", name="invoices_period"),
+        sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
+        **_STRICT,
+    )
+
+
+def _create_messages() -> None:
+    op.create_table(
+        "alert_firings",
+        _text("account_id"),
+        _text("subject"),
+        _text("period"),
+        _int("epoch"),
+        _int("threshold"),
+        _int("value_p"),
+        _int("limit_p"),
+        _int("at_ns"),
+        _int("told"),
+        sa.PrimaryKeyConstraint(
+            "account_id", "subject", "period", "epoch", "threshold"
+        ),
+        **_CLUSTERED,
+    )
+    op.create_table(
+        "outbox",
+        _text("id"),
+        _text("destination"),
+        _text("kind"),
+        _text("body"),
+        _int("created_ns"),
+        _int("due_ns"),
+        _int("attempts"),
+        _text("state"),
+        _text("error"),
+        sa.PrimaryKeyConstraint("destination", "id"),
+        **_CLUSTERED,
+    )
+    op.create_index("outbox_due", "outbox", ["destination", "state", "due_ns"])
