@@ -1,0 +1,40 @@
+"""Pure rules of the ledger: periods, credit, payments. Stores apply them atomically."""
+
+from metering.ledger.credit import (
+    SIGN_UP,
+    Charge,
+    CreditGrant,
+    CreditState,
+    Draw,
+    checked_credit_reference,
+    credit_ceiling_p,
+    draw_credit,
+)
+from metering.ledger.payments import (
+    Payment,
+    PaymentEffect,
+    PaymentKind,
+    revised,
+    settle_payment,
+)
+from metering.ledger.periods import Period, PeriodState, checked_period_key, period_at
+
+__all__ = [
+    "SIGN_UP",
+    "Charge",
+    "CreditGrant",
+    "CreditState",
+    "Draw",
+    "Payment",
+    "PaymentEffect",
+    "PaymentKind",
+    "Period",
+    "PeriodState",
+    "checked_credit_reference",
+    "checked_period_key",
+    "credit_ceiling_p",
+    "draw_credit",
+    "period_at",
+    "revised",
+    "settle_payment",
+]
