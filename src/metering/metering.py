@@ -86,6 +86,7 @@ class Metering:
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
         billing: Records payments, grants credit, looks up usage and charges.
+        ledger: Where all of that is kept. Its methods block: call them in a thread.
         plan: The plan.
         data: The data home: journal, and ledger unless the plan names another.
     """
@@ -104,29 +105,29 @@ class Metering:
         self.plan = plan
         self.data = Path(plan.data or DATA_DEFAULT).absolute()
         self._clock = clock
-        self._ledger: Ledger = ledger or SqlLedger(
+        self.ledger: Ledger = ledger or SqlLedger(
             plan.ledger or f"sqlite:///{self.data / 'ledger.db'}", tiers=plan.tiers
         )
         self._recorder = Recorder(
-            self.data, self._ledger, clock=clock, sync_ms=plan.journal.sync_ms
+            self.data, self.ledger, clock=clock, sync_ms=plan.journal.sync_ms
         )
         self.limit_store = limit_store(
             plan.limits_store or LIMITS_DEFAULT, deadline_ms=plan.outage.deadline_ms
         )
         self._windows = window_store(plan.windows_store, plan.limits)
         self._resolver = TierResolver(
-            self._ledger,
+            self.ledger,
             plan.tiers,
             clock=clock,
             ttl_ns=plan.resolve_ttl_ns,
             pepper=plan.key_pepper,
             snapshots=snapshots,
         )
-        biller = Biller(plan.prices, self._ledger, self._recorder.journal)
+        biller = Biller(plan.prices, self.ledger, self._recorder.journal)
         self._limiter = _limiter(plan, self.limit_store, self._windows, biller, clock)
         change = Change(self._resolver, self.limit_store)
         self.accounts = Accounts(
-            self._ledger,
+            self.ledger,
             change,
             clock=clock,
             prices=plan.prices,
@@ -134,7 +135,7 @@ class Metering:
             sign_up_credit_p=plan.sign_up_credit_p,
             pepper=plan.key_pepper,
         )
-        self.billing = Billing(self._ledger, change, self._limiter, clock=clock)
+        self.billing = Billing(self.ledger, change, self._limiter, clock=clock)
         self._parts = replace(
             _settings(plan),
             clock=clock,
@@ -231,7 +232,7 @@ class Metering:
         self._home.lock(alone=not shared)
         try:
             prices = self.plan.prices.versions()
-            self._ledger.publish(prices, now_ns=self._clock())
+            self.ledger.publish(prices, now_ns=self._clock())
             self._recorder.start()
         except BaseException:
             self._home.unlock()
@@ -239,7 +240,7 @@ class Metering:
 
     def _close(self) -> None:
         self._recorder.stop(STOP_S)
-        self._ledger.close()
+        self.ledger.close()
         self._home.unlock()
 
 
