@@ -98,6 +98,21 @@ async def test_the_cap_is_lowered_to_by_default(open_service):
         )
 
 
+@pytest.mark.parametrize("dialect", ["openai.chat", "openai.chat.max_tokens"])
+async def test_a_route_tells_which_bound_its_server_obeys(open_service, dialect):
+    """Its app is given that one too; every other app the very bytes of the client."""
+    routes = {"/v1/chat/completions": dialect}
+    async with open_service(routes=routes) as service:
+        key = await service.account("acme", tier=1)
+        await service.chat(key, max_completion_tokens=5)
+        (call,) = service.model.calls
+        (event,) = await service.events("acme")
+
+    added = {} if dialect == "openai.chat" else {"max_tokens": 5}
+    assert _asking(model=LLAMA, max_completion_tokens=5) | added == call.body
+    assert (dialect, 5) == (event.dialect, event.output_tokens_max)
+
+
 # Fit
 
 

@@ -12,7 +12,12 @@ from hypothesis import strategies as st
 from metering.clamp import plan_clamp
 from metering.dialects.dialect import Dialect, Members
 from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
-from metering.dialects.openai_chat import OPENAI_CHAT, TEMPLATE_TOKENS
+from metering.dialects.openai_chat import (
+    OPENAI_CHAT,
+    OPENAI_CHAT_BY_COMPLETION_TOKENS,
+    OPENAI_CHAT_BY_TOKENS,
+    TEMPLATE_TOKENS,
+)
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
 from metering.facts import OutputBound, RequestFacts
@@ -145,6 +150,45 @@ def test_a_chat_is_clamped_in_every_field(sent: dict, app_reads: dict) -> None:
     body = json.dumps({"model": "m", **sent}).encode()
 
     assert clamped(OPENAI_CHAT, body) == {"model": "m", **app_reads}
+
+
+@pytest.mark.parametrize(
+    ("sent", "max_tokens"),
+    [
+        ({}, 4096),
+        ({"max_completion_tokens": 5}, 5),
+        ({"max_completion_tokens": 9000}, 4096),
+        ({"max_completion_tokens": "abc"}, 4096),
+        ({"max_completion_tokens": 5, "max_tokens": None}, 5),
+        ({"max_completion_tokens": 5, "max_tokens": 100}, 100),
+        ({"max_tokens": 9000}, 4096),
+    ],
+)
+def test_the_one_bound_that_a_server_obeys_is_always_there(
+    sent: dict, max_tokens: int
+) -> None:
+    """What it passes over bounds nothing; what the client meant by it is kept."""
+    body = json.dumps({"model": "m", **sent}).encode()
+
+    assert clamped(OPENAI_CHAT_BY_TOKENS, body)["max_tokens"] == max_tokens
+
+
+@pytest.mark.parametrize(
+    ("sent", "app_reads"),
+    [
+        ({}, {"max_completion_tokens": 4096}),
+        ({"max_completion_tokens": 5}, {"max_completion_tokens": 5}),
+        ({"max_completion_tokens": None}, {"max_completion_tokens": 4096}),
+        ({"max_tokens": 9000}, {"max_tokens": 4096}),
+    ],
+)
+def test_a_server_that_refuses_a_bound_is_not_sent_it(
+    sent: dict, app_reads: dict
+) -> None:
+    """Nor is a second one put beside what the client wrote: OpenAI refuses both."""
+    body = json.dumps({"model": "m", **sent}).encode()
+
+    assert clamped(OPENAI_CHAT_BY_COMPLETION_TOKENS, body) == {"model": "m"} | app_reads
 
 
 @pytest.mark.parametrize(

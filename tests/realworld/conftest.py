@@ -66,8 +66,11 @@ class Served:
         bare: A client of the server itself.
     """
 
-    def __init__(self, app: Any, model: str, data: Path, closing: ExitStack) -> None:
-        plan = load_plan(PLAN.format(data=str(data), model=model), source="realworld")
+    def __init__(
+        self, app: Any, model: str, data: Path, more_of_plan: str, closing: ExitStack
+    ) -> None:
+        text = PLAN.format(data=str(data), model=model) + more_of_plan
+        plan = load_plan(text, source="realworld")
         self.model = model
         self._closing = closing
         self._meter = Metering(plan)
@@ -101,11 +104,20 @@ class Served:
 
 
 @pytest.fixture(scope="module")
-def server(tiny_server: Any, tmp_path_factory: Any) -> Iterator[Served]:
+def more_of_plan() -> str:
+    """Return what the plan says besides, in TOML."""
+    return ""
+
+
+@pytest.fixture(scope="module")
+def server(
+    tiny_server: Any, more_of_plan: str, tmp_path_factory: Any
+) -> Iterator[Served]:
     """Serve the app and the model that `tiny_server` names."""
     app, model = tiny_server
     with ExitStack() as closing:
-        yield Served(app, model, tmp_path_factory.mktemp("data"), closing)
+        data = tmp_path_factory.mktemp("data")
+        yield Served(app, model, data, more_of_plan, closing)
 
 
 @pytest.fixture

@@ -69,6 +69,16 @@ def write_gguf(path):
 
 
 @pytest.fixture(scope="module")
+def more_of_plan():
+    """Return the route that says which bound this server obeys."""
+    return """
+    [[routes]]
+    path = "/v1/chat/completions"
+    dialect = "openai.chat.max_tokens"
+    """
+
+
+@pytest.fixture(scope="module")
 def tiny_server(tmp_path_factory):
     """Return the server's own app, and the name of its model."""
     path = str(tmp_path_factory.mktemp("model") / "tiny.gguf")
@@ -145,18 +155,17 @@ def test_the_cap_is_obeyed_by_a_stream(server, account, ask):
     assert 8 == server.event(account).usage.output_tokens
 
 
-def test_a_bound_that_this_server_does_not_know(server, account, price_p):
-    """It ignores `max_completion_tokens`, and the cap in it; all of it is charged."""
+@pytest.mark.parametrize(("asked", "written"), [(1000, 8), (5, 5)])
+def test_a_bound_that_this_server_does_not_know(
+    server, account, price_p, asked, written
+):
+    """It passes over `max_completion_tokens`, so the same is said in `max_tokens`."""
     customer = server.customer(account, output_tokens_max=8)
-    answer = chat(customer, max_completion_tokens=1000)
+    answer = chat(customer, max_completion_tokens=asked)
     event = server.event(account)
 
-    read, written = answer.usage.prompt_tokens, answer.usage.completion_tokens
-    assert CONTEXT == read + written
-    assert (written, price_p(read, written)) == (
-        event.usage.output_tokens,
-        event.charge_p,
-    )
+    assert written == answer.usage.completion_tokens == event.usage.output_tokens
+    assert price_p(answer.usage.prompt_tokens, written) == event.charge_p
 
 
 def test_who_leaves_pays_for_what_was_written(server, account):

@@ -9,7 +9,11 @@ from typing import Final
 
 from metering.dialects.anthropic_messages import ANTHROPIC_MESSAGES
 from metering.dialects.dialect import Dialect
-from metering.dialects.openai_chat import OPENAI_CHAT
+from metering.dialects.openai_chat import (
+    OPENAI_CHAT,
+    OPENAI_CHAT_BY_COMPLETION_TOKENS,
+    OPENAI_CHAT_BY_TOKENS,
+)
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
 from metering.dialects.openai_responses import OPENAI_RESPONSES
@@ -28,6 +32,8 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     OPENAI_EMBEDDINGS,
     OPENAI_RESPONSES,
     ANTHROPIC_MESSAGES,
+    OPENAI_CHAT_BY_TOKENS,
+    OPENAI_CHAT_BY_COMPLETION_TOKENS,
 )
 
 DIALECT_BY_PATH: Final[dict[str, Dialect]] = {

@@ -1,5 +1,9 @@
-"""OpenAI's chat completions, as vLLM, SGLang and many others serve them."""
+"""OpenAI's chat completions, as vLLM, SGLang and many others serve them.
 
+Two members bound their output, and servers differ in which of them they obey.
+"""
+
+from functools import partial
 from typing import Final
 
 from metering.dialects.dialect import Members
@@ -13,9 +17,14 @@ from metering.dialects.openai_members import (
     reads_stored_input,
     usage_asked,
 )
-from metering.facts import RequestFacts
+from metering.facts import OutputBound, RequestFacts
 
-__all__ = ["OPENAI_CHAT", "TEMPLATE_TOKENS"]
+__all__ = [
+    "OPENAI_CHAT",
+    "OPENAI_CHAT_BY_COMPLETION_TOKENS",
+    "OPENAI_CHAT_BY_TOKENS",
+    "TEMPLATE_TOKENS",
+]
 
 TEMPLATE_TOKENS: Final = 1024
 """Most that a chat template adds once: a default system prompt, how to call tools.
@@ -23,20 +32,33 @@ TEMPLATE_TOKENS: Final = 1024
 What it adds to each message is paid for by the bytes of the message's own JSON.
 """
 
-_BOUNDS = ("max_tokens", "max_completion_tokens")
+_TOKENS: Final = "max_tokens"
+_COMPLETION_TOKENS: Final = "max_completion_tokens"
 
 
-def _facts_of(members: Members) -> RequestFacts | None:
+def _facts_of(
+    members: Members, *, written: str = _TOKENS, obeyed: str = ""
+) -> RequestFacts | None:
+    """Return the facts of a chat.
+
+    Args:
+        members: The request.
+        written: The bound to write where there is none.
+        obeyed: The only bound that the server obeys, if not both.
+    """
     model = model_of(members)
     if model is None:
         return None
-    bounds, invalid = read_bounds(members, _BOUNDS)
+    bounds, invalid = read_bounds(members, (_TOKENS, _COMPLETION_TOKENS))
+    if obeyed and obeyed not in members:
+        # To that server there is no bound, whatever the other one says.
+        bounds = (*bounds, OutputBound(obeyed, None))
     streams = is_set(members.get("stream"))
     return RequestFacts(
         model=model,
         output_bounds=bounds,
         output_floors=floors_of(members),
-        output_field="" if invalid else "max_tokens",
+        output_field="" if invalid else written,
         outputs=choices_of(members),
         # All members count: those that the model does not read are a few bytes.
         input_bytes=sum(map(len, members.values())),
@@ -48,3 +70,16 @@ def _facts_of(members: Members) -> RequestFacts | None:
 
 
 OPENAI_CHAT: Final = OpenAIDialect("openai.chat", ("/v1/chat/completions",), _facts_of)
+"""Both bounds are obeyed. Only one is ever written: OpenAI refuses the two together."""
+
+OPENAI_CHAT_BY_TOKENS: Final = OpenAIDialect(
+    "openai.chat.max_tokens", (), partial(_facts_of, obeyed=_TOKENS)
+)
+"""Of servers that pass over `max_completion_tokens`, such as llama-cpp-python's."""
+
+OPENAI_CHAT_BY_COMPLETION_TOKENS: Final = OpenAIDialect(
+    "openai.chat.max_completion_tokens",
+    (),
+    partial(_facts_of, written=_COMPLETION_TOKENS),
+)
+"""Of servers that refuse `max_tokens`, such as OpenAI's own of reasoning models."""
