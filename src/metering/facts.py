@@ -2,7 +2,9 @@
 
 import msgspec
 
-__all__ = ["OutputBound", "ReasoningBudget", "RequestFacts"]
+__all__ = ["OutputBound", "ReasoningBudget", "RequestFacts", "SentAudio"]
+
+_AUDIO_BYTES_PER_MS = 8  # 64 kbit/s, usual for compressed speech; for estimates only
 
 
 class OutputBound(msgspec.Struct, frozen=True, gc=False):
@@ -36,6 +38,25 @@ class ReasoningBudget(msgspec.Struct, frozen=True, gc=False):
     off: bytes
 
 
+class SentAudio(msgspec.Struct, frozen=True, gc=False):
+    """Audio that a request has the model listen to.
+
+    Attributes:
+        size_bytes: Its bytes; None where it is not sent itself, such as one by URL.
+        exact_ms: Its length as its own header tells; None where none does.
+    """
+
+    size_bytes: int | None = None
+    exact_ms: int | None = None
+
+    @property
+    def about_ms(self) -> int | None:
+        """About how long it is; None where nothing is known of it."""
+        if self.exact_ms is not None or self.size_bytes is None:
+            return self.exact_ms
+        return self.size_bytes // _AUDIO_BYTES_PER_MS
+
+
 class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What the pieces must know of a request before it is admitted.
 
@@ -55,6 +76,10 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
             an upper bound of the input tokens of any byte-level tokenizer.
         template_tokens: Tokens a chat template may add to the text.
         input_unbounded: Input that the bytes do not bound, such as an image by URL.
+        output_unbounded: Whether tokens are written that no member of the request
+            bounds, such as those of a transcript or an image. `generates` is false.
+        audio: Audio that the model listens to; None where there is none.
+        images: How many images the model is to make.
         streams: Whether the client asked for a stream.
         usage_asked: Whether the client asked for usage in that stream.
         unmetered: The member that makes the request run where nothing here meters it,
@@ -72,6 +97,9 @@ class RequestFacts(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     input_bytes: int = 0
     template_tokens: int = 0
     input_unbounded: bool = False
+    output_unbounded: bool = False
+    audio: SentAudio | None = None
+    images: int = 0
     streams: bool = False
     usage_asked: bool = False
     unmetered: str = ""
