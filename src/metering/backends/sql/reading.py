@@ -7,14 +7,22 @@ from typing import TypeVar
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
-from metering.accounts import Account
+from metering.accounts import Account, ApiKey
 from metering.backends.sql import schema
-from metering.backends.sql.rows import account_of, event_of, grant_of, period_of
+from metering.backends.sql.rows import (
+    account_of,
+    event_of,
+    grant_of,
+    key_of,
+    payment_of,
+    period_of,
+)
 from metering.ledger import (
     Charge,
     CreditGrant,
     CreditState,
     Draw,
+    Payment,
     PeriodState,
     credit_ceiling_p,
 )
@@ -28,6 +36,8 @@ __all__ = [
     "exact_sum",
     "grants",
     "joined_sum",
+    "keys",
+    "payments",
     "period",
     "sliced",
     "totals",
@@ -71,6 +81,22 @@ def grants(connection: Connection, account_id: str) -> list[CreditGrant]:
     wanted = select(table).where(table.c.account_id == account_id)
     rows = connection.execute(wanted.order_by(table.c.effective_ns, table.c.id))
     return [grant_of(row) for row in rows.mappings()]
+
+
+def payments(connection: Connection, account_id: str) -> list[Payment]:
+    """Return the payments of an account, oldest first."""
+    table = schema.payments
+    wanted = select(table).where(table.c.account_id == account_id)
+    rows = connection.execute(wanted.order_by(table.c.at_ns, table.c.reference))
+    return [payment_of(row) for row in rows.mappings()]
+
+
+def keys(connection: Connection, account_id: str) -> list[ApiKey]:
+    """Return the keys of an account, oldest first."""
+    table = schema.api_keys
+    wanted = select(table).where(table.c.account_id == account_id)
+    rows = connection.execute(wanted.order_by(table.c.created_ns, table.c.id))
+    return [key_of(row) for row in rows.mappings()]
 
 
 def credit(connection: Connection, account_id: str, now_ns: int) -> CreditState:
