@@ -9,8 +9,8 @@ from metering.journal import Journal
 from metering.ledger import Period, period_at
 from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate
 from metering.quota import BudgetQuota, Demand
+from metering.resolved import Resolved
 from metering.stores import LedgerReader
-from metering.tiers import Resolved
 
 __all__ = ["Biller", "Quote", "affordable_output_tokens"]
 

@@ -1,24 +1,21 @@
-"""From a credential to an account, its tier and what it may do, read once a while."""
+"""From a credential to what its account may do, read once a while."""
 
 import contextlib
 import threading
-from collections.abc import Awaitable, Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 import anyio
 import structlog
 from anyio import to_thread
 
-from metering.accounts import Account, ModelClass, Tier, TierBook, TokenPrices, hash_key
+from metering.accounts import Account, TierBook, hash_key
 from metering.clock import NS_PER_S, Clock
 from metering.errors import AccountNotFoundError, StorageError
-from metering.ledger import CreditState
-from metering.quota import Demand, RateQuota
+from metering.resolved import Resolved, resolved
 from metering.stores import Ledger, Snapshots
-from metering.usage import FundingMode
 
-__all__ = ["Resolved", "TierResolver", "resolved"]
+__all__ = ["TierResolver"]
 
 SIZE_MAX = 100_000
 """Credentials remembered; the oldest leaves first."""
@@ -41,82 +38,6 @@ LAST_KNOWN_NS = 300 * NS_PER_S
 _log = structlog.get_logger("metering")
 
 _Entry = TypeVar("_Entry")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Resolved:
-    """A caller, as every piece sees it for one call.
-
-    Attributes:
-        account: Who is billed.
-        key_id: Which key was shown; "" where the app vouched for the account.
-        revoked: Whether that key no longer counts.
-        tier: The tier just then.
-        requests: One request's demands on the request quotas, by model class.
-        output_tokens_max: Cap of one output, in tokens.
-        usage_limit_p: Monthly limit in pico-dollars, or None.
-        funding: Whether only granted credit may be spent.
-        credit: The account's credit when it was read.
-        prices: Token prices agreed with the account, by model.
-        good_until_ns: When to read it again.
-    """
-
-    account: Account
-    key_id: str
-    revoked: bool
-    tier: Tier
-    requests: Mapping[ModelClass, tuple[Demand, ...]]
-    output_tokens_max: int
-    usage_limit_p: int | None
-    funding: FundingMode
-    credit: CreditState
-    prices: Mapping[str, TokenPrices]
-    good_until_ns: int
-
-
-def resolved(
-    account: Account,
-    credit: CreditState,
-    tiers: TierBook,
-    *,
-    good_until_ns: int,
-    key_id: str = "",
-    revoked: bool = False,
-) -> Resolved:
-    """Return what *account* may do: its tier, and over it what was agreed. Pure."""
-    tier = tiers.tier_of(account)
-    agreed = account.overrides
-    quotas = dict(tier.requests)
-    quotas.update({kind: (rate.quota(),) for kind, rate in agreed.requests.items()})
-    limit = agreed.usage_limit_p
-    cap = agreed.output_tokens_max
-    if credit.changes_ns is not None:
-        good_until_ns = min(good_until_ns, credit.changes_ns)
-    return Resolved(
-        account=account,
-        key_id=key_id,
-        revoked=revoked,
-        tier=tier,
-        requests={
-            kind: tuple(_request(f"{{{account.id}}}:rpm:{kind}", rates))
-            for kind, rates in quotas.items()
-        },
-        output_tokens_max=tier.output_tokens_max if cap is None else cap,
-        usage_limit_p=tier.usage_limit_p if limit is None else limit,
-        funding=tier.funding,
-        credit=credit,
-        prices=agreed.prices,
-        good_until_ns=good_until_ns,
-    )
-
-
-def _request(key: str, rates: tuple[RateQuota, ...]) -> Iterator[Demand]:
-    for at, rate in enumerate(rates):
-        if at:
-            period = f"{rate.per_us // 1_000_000}s"
-            yield Demand(f"{key}:{period}", rate, name=f"requests-{period}")
-        else:
-            yield Demand(key, rate, name="requests")
 
 
 class _Known(NamedTuple):

@@ -16,7 +16,7 @@ from metering.facts import RequestFacts
 from metering.ledger import period_at
 from metering.money import AMOUNT_MAX_P, format_usd
 from metering.quota import Demand
-from metering.tiers import Resolved
+from metering.resolved import Resolved
 
 __all__ = ["BillingMiddleware"]
 

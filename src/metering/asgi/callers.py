@@ -5,7 +5,8 @@ from starlette.types import Scope
 from metering.asgi.headers import find_header
 from metering.asgi.parts import Parts
 from metering.asgi.refusal import Refusal
-from metering.tiers import Resolved, TierResolver
+from metering.resolved import Resolved
+from metering.tiers import TierResolver
 
 __all__ = ["caller_of"]
 

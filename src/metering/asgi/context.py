@@ -10,7 +10,7 @@ from metering.dialects.dialect import Dialect, Members
 from metering.facts import RequestFacts
 from metering.ledger import Period
 from metering.quota import Demand, Verdict
-from metering.tiers import Resolved
+from metering.resolved import Resolved
 from metering.usage import UsageEvent
 
 if TYPE_CHECKING:

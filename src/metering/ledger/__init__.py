@@ -17,7 +17,16 @@ from metering.ledger.payments import (
     revised,
     settle_payment,
 )
-from metering.ledger.periods import Period, PeriodState, checked_period_key, period_at
+from metering.ledger.periods import (
+    Period,
+    PeriodState,
+    checked_anchor_day,
+    checked_period_key,
+    checked_time_zone,
+    period_at,
+    period_named,
+    period_of,
+)
 
 __all__ = [
     "SIGN_UP",
@@ -30,11 +39,15 @@ __all__ = [
     "PaymentKind",
     "Period",
     "PeriodState",
+    "checked_anchor_day",
     "checked_credit_reference",
     "checked_period_key",
+    "checked_time_zone",
     "credit_ceiling_p",
     "draw_credit",
     "period_at",
+    "period_named",
+    "period_of",
     "revised",
     "settle_payment",
 ]

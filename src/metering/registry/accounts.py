@@ -1,0 +1,191 @@
+"""What an operator does with accounts and their keys."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Unpack
+
+import msgspec
+import structlog
+from anyio import to_thread
+
+from metering.accounts import (
+    Account,
+    Agreement,
+    ApiKey,
+    Overrides,
+    checked_account_id,
+    hash_key,
+    new_secret,
+)
+from metering.clock import Clock
+from metering.errors import ConfigurationError
+from metering.ids import uuid7
+from metering.ledger import SIGN_UP, CreditGrant
+from metering.pricing import PriceBook
+from metering.registry.change import Change
+from metering.stores import AccountChange, Ledger
+
+__all__ = ["Accounts"]
+
+_log = structlog.get_logger("metering")
+
+
+class Accounts:
+    """Accounts and their keys. Reached as `Metering.accounts`."""
+
+    def __init__(
+        self,
+        ledger: Ledger,
+        change: Change,
+        *,
+        clock: Clock,
+        prices: PriceBook,
+        read_agreement: Callable[[str, Agreement], Overrides],
+        sign_up_credit_p: int,
+        pepper: bytes = b"",
+    ) -> None:
+        self._ledger = ledger
+        self._change = change
+        self._clock = clock
+        self._prices = prices
+        self._read_agreement = read_agreement
+        self._sign_up_credit_p = sign_up_credit_p
+        self._pepper = pepper
+
+    async def create(self, account_id: str) -> Account:
+        """Create an account with its sign-up credit; tried again, return it as it is.
+
+        Raises:
+            ConfigurationError: The id is no string of 1 to 200 printable characters, or
+                has some that keys of stores are made of.
+        """
+        checked_account_id(account_id)
+        now_ns = self._clock()
+        credit = None
+        if self._sign_up_credit_p:
+            credit = CreditGrant(
+                id=SIGN_UP,
+                account_id=account_id,
+                kind="promo",
+                amount_p=self._sign_up_credit_p,
+                effective_ns=now_ns,
+            )
+        account = Account(id=account_id, created_ns=now_ns)
+        return await to_thread.run_sync(self._ledger.create, account, credit)
+
+    async def get(self, account_id: str) -> Account:
+        """Return an account.
+
+        Raises:
+            AccountNotFoundError: There is none of that id.
+        """
+        return await to_thread.run_sync(self._ledger.get, account_id)
+
+    async def issue_key(self, account_id: str) -> str:
+        """Return a new API key. It is shown here once; only its hash is stored.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+        """
+        secret = new_secret()
+        now_ns = self._clock()
+        key = ApiKey(
+            id=uuid7(now_ns),
+            account_id=account_id,
+            hash=hash_key(secret.encode(), self._pepper),
+            hint=secret[-4:],
+            created_ns=now_ns,
+        )
+        await to_thread.run_sync(self._ledger.add_key, key)
+        await self._change.tell_key(key)
+        _log.info("key_issued", account=account_id, key=key.id)
+        return secret
+
+    async def revoke_key(self, secret_or_id: str) -> ApiKey:
+        """Revoke a key, named by its id or by itself; its next call is refused.
+
+        Raises:
+            AccountNotFoundError: There is no such key.
+        """
+        now_ns = self._clock()
+        key_hash = hash_key(secret_or_id.encode(), self._pepper)
+        find = partial(self._ledger.find_key, key_hash, now_ns=now_ns)
+        record = await to_thread.run_sync(find)
+        key_id = secret_or_id if record is None else record.key.id
+        revoke = partial(self._ledger.revoke_key, key_id, now_ns=now_ns)
+        key = await to_thread.run_sync(revoke)
+        await self._change.tell_key(key)
+        await self._change.tell(await self.get(key.account_id))
+        _log.info("key_revoked", account=key.account_id, key=key.id)
+        return key
+
+    async def set_payment_method(self, account_id: str, *, on_file: bool) -> Account:
+        """Say whether a valid payment method is on file. Credit stays as it is."""
+        return await self._apply(account_id, AccountChange(payment_method=on_file))
+
+    async def pin_tier(self, account_id: str, level: int | None) -> Account:
+        """Set the tier by agreement, or by spend again with None.
+
+        Raises:
+            ConfigurationError: There is no tier of that level.
+        """
+        return await self._apply(account_id, AccountChange(pin=level))
+
+    async def override(
+        self,
+        account_id: str,
+        overrides: Overrides | None = None,
+        /,
+        **agreed: Unpack[Agreement],
+    ) -> Account:
+        """Set what was agreed with the account, in place of its tier's values.
+
+        It replaces what was agreed before: `override("acme")` alone ends all of it.
+
+        Args:
+            account_id: The account.
+            overrides: Exact values, in place of the terms below.
+            **agreed: Terms as a plan writes them: `usage_limit="500"` (dollars),
+                `output_tokens_max="32K"`, `requests={"paid": "2000/minute"}`,
+                `prices={"model": {"input": "0.5", "output": "2"}}`.
+
+        Raises:
+            AccountNotFoundError: There is no such account.
+            ConfigurationError: Names the term, its value and what is allowed.
+        """
+        if overrides is None:
+            overrides = self._read_agreement(account_id, agreed)
+        elif agreed:
+            raise ConfigurationError(
+                f"Overrides of {account_id!r}: give either the value or the terms"
+                f" {', '.join(agreed)}, not both."
+            )
+        for name in overrides.prices:
+            self._check_model(account_id, name)
+        return await self._apply(account_id, AccountChange(overrides=overrides))
+
+    def _check_model(self, account_id: str, name: str) -> None:
+        model = self._prices.model(name)
+        if model is None or model.name != name:
+            reason = "There is no such model in the plan."
+            if model is not None:
+                reason = f"It is an alias: write {model.name!r}."
+            raise ConfigurationError(
+                f"Overrides of {account_id!r}: prices[{name!r}] cannot be used."
+                f" {reason}"
+            )
+
+    async def suspend(self, account_id: str, *, suspended: bool = True) -> Account:
+        """Refuse every call of the account, or no longer."""
+        return await self._apply(account_id, AccountChange(suspended=suspended))
+
+    async def _apply(self, account_id: str, change: AccountChange) -> Account:
+        account = await to_thread.run_sync(self._ledger.change, account_id, change)
+        await self._change.tell(account)
+        changed = [
+            name
+            for name in change.__struct_fields__
+            if getattr(change, name) is not msgspec.UNSET
+        ]
+        _log.info("account_changed", account=account_id, changed=changed)
+        return account
