@@ -64,6 +64,7 @@ class OwnParts(TypedDict, total=False):
     snapshots: Snapshots | None
     identify: Identify | None
     subjects: Mapping[str, Subject]
+    dialects: Sequence[Dialect]
     cold: ColdStart
 
 
@@ -81,6 +82,8 @@ class Metering:
         identify: Says whose a request is, for apps that know; None: by API key.
         subjects: Of whom the plan's limits are besides account, key and model: by name
             a function of the request, such as its IP address, or `FromBody("user")`.
+        dialects: What the app speaks besides the dialects known here. Each is spoken on
+            its own paths, and on those of the plan's routes that name it.
         cold: Warms models up that are not always warm; None: they are.
 
     Attributes:
@@ -100,6 +103,7 @@ class Metering:
         snapshots: Snapshots | None = None,
         identify: Identify | None = None,
         subjects: Mapping[str, Subject] | None = None,
+        dialects: Sequence[Dialect] = (),
         cold: ColdStart | None = None,
     ) -> None:
         self.plan = plan
@@ -138,6 +142,7 @@ class Metering:
         self.billing = Billing(self.ledger, change, self._limiter, clock=clock)
         self._parts = replace(
             _settings(plan),
+            routes=_routes(plan.routes, dialects),
             clock=clock,
             resolver=self._resolver,
             limiter=self._limiter,
@@ -262,7 +267,6 @@ class MeteringMiddleware:
 def _settings(plan: Plan) -> Parts:
     """Return what the plan says of every call; services are added to it."""
     return Parts(
-        routes=_routes(plan.routes),
         limits=plan.limits,
         tiers=plan.tiers,
         anonymous=plan.anonymous,
@@ -306,15 +310,26 @@ def _local_share(plan: Plan) -> LocalShare:
     )
 
 
-def _routes(named: Mapping[str, str]) -> dict[str, Dialect | None]:
+def _routes(
+    named: Mapping[str, str], own: Sequence[Dialect]
+) -> dict[str, Dialect | None]:
     by_name: dict[str, Dialect | None] = {dialect.name: dialect for dialect in DIALECTS}
     by_name["none"] = None
     routes: dict[str, Dialect | None] = dict(DIALECT_BY_PATH)
+    for dialect in own:
+        if dialect.name in by_name:
+            raise ConfigurationError(
+                f"There is a dialect {dialect.name!r} already, and events tell which"
+                " one was spoken. Give this one another name."
+            )
+        by_name[dialect.name] = dialect
+        routes |= dict.fromkeys(dialect.paths, dialect)
     for path, name in named.items():
         if name not in by_name:
             known = ", ".join(by_name)
             raise ConfigurationError(
-                f"Route {path!r} names the dialect {name!r}; there are: {known}."
+                f"The route {path!r} names the dialect {name!r}; there are: {known}."
+                " Name one of them, or give yours: Metering(..., dialects=[...])."
             )
         routes[path.rstrip("/")] = by_name[name]
     return routes

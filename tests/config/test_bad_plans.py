@@ -161,14 +161,6 @@ BAD = {
         '[[routes]]\npath = "/generate/"\ndialect = "none"\n[[tiers]]\nlevel = 0',
         ('routes[1].path = "/generate/"', "already"),
     ),
-    "dialect that nobody speaks": Bad(
-        'dialect = "openai.completions"',
-        'dialect = "openai.completion"',
-        (
-            'routes[0].dialect = "openai.completion"',
-            "There are: openai.chat, openai.completions",
-        ),
-    ),
     "words for money": Bad(
         'sign_up = "5"',
         'sign_up = "five"',

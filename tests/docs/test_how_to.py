@@ -1,5 +1,6 @@
 """What the how-to pages tell a reader to type does what they say."""
 
+import json
 import re
 from pathlib import Path
 from types import FunctionType
@@ -89,6 +90,51 @@ async def test_vllm_s_middleware_and_the_account_beside_it(tmp_path, monkeypatch
     assert "x-usage-cost-usd" in answers[1].headers
     assert 403 == closed.status_code
     assert metering.MeteringMiddleware is getattr(__import__(module), name)
+
+
+PRESET = Path(metering.__file__).parent / "presets" / "friendli.toml"
+
+
+@pytest.mark.parametrize("path", ["/ask", "/v2/ask"])
+async def test_a_dialect_of_one_app(path, tmp_path, monkeypatch):
+    """Its path and the route of the page are capped, metered and charged."""
+    route = re.search(
+        r"```toml\n(.*?)```", (PAGES / "add-a-dialect.md").read_text(), re.DOTALL
+    )[1]
+    plan = tmp_path / "plan.toml"
+    plan.write_text(PRESET.read_text(encoding="utf-8") + route)
+    monkeypatch.setenv("METERING_CONFIG", str(plan))
+    monkeypatch.setenv("METERING_DATA", str(tmp_path))
+    meter = run("add-a-dialect.md")["meter"]
+    asked = []
+
+    async def answers(_scope, receive, send):
+        asked.append(json.loads((await receive())["body"]))
+        headers = [(b"content-type", b"application/json")]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        body = b'{"answer": "yes", "read": 3, "written": 100}'
+        await send({"type": "http.response.body", "body": body})
+
+    await meter.accounts.create("acme")
+    key = await meter.accounts.issue_key("acme")
+    body = {
+        "model": "zai-org/GLM-4.7",
+        "question": "Is it?",
+        "answer_tokens_max": 99_999,
+    }
+    transport = httpx.ASGITransport(meter.wrap(answers))
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        answer = await client.post(
+            path, json=body, headers={"authorization": f"Bearer {key}"}
+        )
+    await meter.stop()
+    (charge,) = await meter.billing.charges("acme")
+
+    assert 200 == answer.status_code
+    assert [body | {"answer_tokens_max": 4096}] == asked
+    event = charge.event
+    assert ("ask", "upstream") == (event.dialect, event.usage_source)
+    assert 3 * 600_000 + 100 * 2_200_000 == event.charge_p
 
 
 def test_the_index_lists_every_page():

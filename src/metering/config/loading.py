@@ -13,7 +13,6 @@ from metering.config.plan import JournalSettings, OutageSettings, Plan
 from metering.config.price_book import price_book
 from metering.config.schema import PlanFile, RouteTable
 from metering.config.tier_book import tier_book
-from metering.dialects.known import DIALECTS
 from metering.errors import ConfigurationError
 
 __all__ = [
@@ -159,7 +158,6 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
 
 
 def _routes(tables: tuple[RouteTable, ...], document: Document) -> dict[str, str]:
-    known = [*(dialect.name for dialect in DIALECTS), "none"]
     routes: dict[str, str] = {}
     for at, route in enumerate(tables):
         # A call finds its route whether or not its path ends with a slash.
@@ -167,10 +165,6 @@ def _routes(tables: tuple[RouteTable, ...], document: Document) -> dict[str, str
         if path in routes:
             raise document.fault(
                 f"routes[{at}].path", "Another route has this path already."
-            )
-        if route.dialect not in known:
-            raise document.fault(
-                f"routes[{at}].dialect", f"There are: {', '.join(known)}."
             )
         routes[path] = route.dialect
     return routes
