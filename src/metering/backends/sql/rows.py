@@ -1,6 +1,6 @@
 """Between the ledger's values and the rows of its tables."""
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 from msgspec.structs import asdict
@@ -8,7 +8,7 @@ from sqlalchemy import RowMapping
 
 from metering.accounts import Account, ApiKey, Overrides, TierBook
 from metering.ledger import CreditGrant, Payment, PeriodState
-from metering.pricing import Leaf, PriceVersion, Rate
+from metering.pricing import Leaf, PriceVersion, Rate, Step
 from metering.usage import Usage, UsageEvent
 
 __all__ = [
@@ -33,7 +33,9 @@ _EVENT_FIELDS = tuple(
 _encode = msgspec.json.Encoder().encode
 _decode_texts = msgspec.json.Decoder(tuple[str, ...]).decode
 _decode_overrides = msgspec.json.Decoder(Overrides).decode
-_decode_rates = msgspec.json.Decoder(dict[Leaf, Rate]).decode
+_decode_rates = msgspec.json.Decoder(
+    dict[Leaf | Literal["steps"], Rate | tuple[Step, ...]]
+).decode
 
 
 def account_row(account: Account, tiers: TierBook) -> dict[str, Any]:
@@ -94,24 +96,33 @@ def period_of(row: RowMapping) -> PeriodState:
 
 def price_row(version: PriceVersion) -> dict[str, Any]:
     """Return the row of a price version."""
+    steps = {"steps": version.steps} if version.steps else {}
     return {
         "model": version.model,
         "valid_from_ns": version.valid_from_ns,
         "valid_to_ns": version.valid_to_ns,
         "id": version.id,
         "kind": version.kind,
-        "rates": _encode(version.rates).decode(),
+        "rates": _encode({**version.rates, **steps}).decode(),
     }
 
 
 def price_of(row: RowMapping) -> PriceVersion:
     """Return the price version of a row."""
+    rates: dict[Leaf, Rate] = {}
+    steps: tuple[Step, ...] = ()
+    for name, priced in _decode_rates(row["rates"]).items():
+        if isinstance(priced, Rate) and name != "steps":
+            rates[name] = priced
+        elif isinstance(priced, tuple):
+            steps = priced
     return PriceVersion(
         model=row["model"],
         kind=row["kind"],
         valid_from_ns=row["valid_from_ns"],
         valid_to_ns=row["valid_to_ns"],
-        rates=_decode_rates(row["rates"]),
+        rates=rates,
+        steps=steps,
     )
 
 
