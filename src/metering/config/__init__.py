@@ -9,6 +9,7 @@ from metering.config.loading import (
     plan_from_env,
     plan_from_file,
     plan_from_preset,
+    preset_text,
     with_environment,
 )
 from metering.config.plan import JournalSettings, OutageSettings, Plan
@@ -22,5 +23,6 @@ __all__ = [
     "plan_from_env",
     "plan_from_file",
     "plan_from_preset",
+    "preset_text",
     "with_environment",
 ]

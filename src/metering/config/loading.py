@@ -20,6 +20,7 @@ __all__ = [
     "plan_from_env",
     "plan_from_file",
     "plan_from_preset",
+    "preset_text",
     "with_environment",
 ]
 
@@ -97,6 +98,15 @@ def plan_from_preset(name: str) -> Plan:
     Raises:
         ConfigurationError: There is none of that name; names those there are.
     """
+    return load_plan(preset_text(name), source=f"{_PRESET}{name}")
+
+
+def preset_text(name: str) -> str:
+    """Return the TOML of a plan that ships with the library.
+
+    Raises:
+        ConfigurationError: There is none of that name; names those there are.
+    """
     # Compared with what is there, never joined into a path.
     texts = {
         entry.name.removesuffix(".toml"): entry
@@ -109,8 +119,7 @@ def plan_from_preset(name: str) -> Plan:
         raise ConfigurationError(
             f"There is no preset {name!r}.{guess} The presets: {', '.join(texts)}."
         )
-    text = texts[name].read_text(encoding="utf-8")
-    return load_plan(text, source=f"{_PRESET}{name}")
+    return texts[name].read_text(encoding="utf-8")
 
 
 def plan_from_env(environ: Mapping[str, str]) -> Plan:
