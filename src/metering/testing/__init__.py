@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from metering.testing.adaptive_plug import AdaptivePlug, adaptive_plug
     from metering.testing.clock import ManualClock
     from metering.testing.contracts.ledger import (
         LedgerContract,
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from metering.testing.model import FakeCall, FakeModel
 
 __all__ = [
+    "AdaptivePlug",
     "FakeCall",
     "FakeModel",
     "LedgerContract",
@@ -21,11 +23,13 @@ __all__ = [
     "LedgerWriterContract",
     "LimitStoreContract",
     "ManualClock",
+    "adaptive_plug",
 ]
 
 # Where each name lives. It is imported when it is first asked for: contracts need
 # Hypothesis, and pytest imports this package at every start for the plugin's sake.
 _HOMES = {
+    "AdaptivePlug": "metering.testing.adaptive_plug",
     "FakeCall": "metering.testing.model",
     "FakeModel": "metering.testing.model",
     "LedgerContract": "metering.testing.contracts.ledger",
@@ -33,6 +37,7 @@ _HOMES = {
     "LedgerWriterContract": "metering.testing.contracts.ledger",
     "LimitStoreContract": "metering.testing.contracts.limits",
     "ManualClock": "metering.testing.clock",
+    "adaptive_plug": "metering.testing.adaptive_plug",
 }
 
 
