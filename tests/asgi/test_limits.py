@@ -8,6 +8,7 @@ import http_sf
 import pytest
 
 import metering
+from metering.asgi import body as bodies
 from metering.asgi.context import Call
 from metering.asgi.limiter import LimiterMiddleware
 from metering.asgi.parts import Parts
@@ -218,19 +219,23 @@ async def test_a_limit_on_requests_alone_reads_no_body(hand_written):
 
 
 @pytest.mark.parametrize("inline", [True, False])
-async def test_a_large_input_is_estimated_beside_the_loop(
+async def test_a_large_request_is_read_beside_the_loop(
     open_service, monkeypatch, inline
 ):
-    """Above 128 kB; the estimate is the same."""
+    """Above 32 kB: its facts, and the estimate of its input when it is first asked."""
     threads = []
-    estimate = Call.estimate_input_tokens
 
-    def noting(call):
-        threads.append(threading.current_thread())
-        return estimate(call)
+    def noting(act):
+        def noted(*args):
+            threads.append(threading.current_thread())
+            return act(*args)
 
-    monkeypatch.setattr(Call, "estimate_input_tokens", noting)
-    words = 1_000 if inline else 50_000
+        return noted
+
+    estimate = noting(Call.estimate_input_tokens)
+    monkeypatch.setattr(Call, "estimate_input_tokens", estimate)
+    monkeypatch.setattr(bodies, "_read_facts", noting(bodies._read_facts))
+    words = 8_000 if inline else 8_200
     async with open_service() as service:
         key = await service.account("acme", tier=4)
         content = "abc " * words
@@ -239,7 +244,8 @@ async def test_a_large_input_is_estimated_beside_the_loop(
         )
 
     assert 200 == answer.status_code
-    assert inline == (threads[0] is threading.current_thread())
+    own = threading.current_thread()
+    assert [inline, inline] == [thread is own for thread in threads[:2]]
 
 
 async def test_a_limit_per_member_of_the_body(open_service):

@@ -24,6 +24,9 @@ _MEMBERS = msgspec.json.Decoder(dict[str, msgspec.Raw])
 CODING_HEADERS = frozenset({b"content-encoding", b"x-body-compressed"})
 """Where a request tells that its body is compressed: HTTP's header, and SGLang's."""
 
+READ_INLINE_MAX = 32 * 1024
+"""Bytes of a body that is read within the event loop: three milliseconds at most."""
+
 _LENGTH_DIGITS_MAX = 18
 
 
@@ -48,9 +51,8 @@ async def read_call(
     length, coding = _declared(scope.get("headers", ()))
     if coding and open_decoder(coding, len) is None:
         return _not_decoded(coding)
-    if length > body_bytes_max:
-        return _too_large(body_bytes_max)
-    body = await _read(receive, body_bytes_max)
+    fits = length <= body_bytes_max
+    body = await _read(receive, body_bytes_max) if fits else None
     if body is not None and coding:
         try:
             body = await _decoded(coding, body, body_bytes_max)
@@ -60,8 +62,9 @@ async def read_call(
     if body is None:
         return _too_large(body_bytes_max)
     call.body = body
-    # The content type is not asked: apps decode JSON whatever it says.
-    return _read_facts(call, body) if body else None
+    if len(body) <= READ_INLINE_MAX:
+        return _read_facts(call, body)
+    return await to_thread.run_sync(_read_large, call, body)
 
 
 def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bytes]:
@@ -109,6 +112,9 @@ def _not_of_its_coding(coding: bytes) -> Refusal:
 
 
 def _read_facts(call: Call, body: bytes) -> Refusal | None:
+    if not body:
+        return None
+    # The content type is not asked: apps decode JSON whatever it says.
     try:
         members: Members = _MEMBERS.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
@@ -116,6 +122,13 @@ def _read_facts(call: Call, body: bytes) -> Refusal | None:
     call.members = members
     call.facts = call.dialect.read_request(members)
     return None
+
+
+def _read_large(call: Call, body: bytes) -> Refusal | None:
+    refusal = _read_facts(call, body)
+    # Whoever wants the estimate later wants it in the event loop.
+    call.estimate_input_tokens()
+    return refusal
 
 
 def _unreadable(body: bytes) -> Refusal | None:

@@ -3,7 +3,6 @@
 from collections.abc import MutableMapping
 from typing import Any
 
-from anyio import to_thread
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import admit, release
@@ -19,9 +18,6 @@ from metering.errors import JournalFullError, StorageError
 from metering.journal import Journal
 
 __all__ = ["Exchange"]
-
-ESTIMATED_INLINE_MAX = 128 * 1024
-"""Bytes of a body whose input is estimated in the event loop: below a millisecond."""
 
 
 class Exchange:
@@ -82,10 +78,6 @@ class Exchange:
         await watch.settle()
 
     async def _open(self, call: Call) -> Refusal | None:
-        if call.metered and len(call.body or b"") > ESTIMATED_INLINE_MAX:
-            # Its opening line wants an estimate of the input. That of a large body
-            # takes long enough for others to notice, so the loop goes on meanwhile.
-            await to_thread.run_sync(call.estimate_input_tokens)
         journal = self._parts.journal
         if journal is not None and journal.is_full:
             call.returnable = True

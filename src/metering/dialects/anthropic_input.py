@@ -10,7 +10,8 @@ from metering.dialects.blocks import (
     read_value,
 )
 from metering.dialects.dialect import Members
-from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN
+from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
+from metering.dialects.json_pieces import items_of
 
 __all__ = ["TEMPLATE_TOKENS", "estimate_input", "reads_stored_input", "template_tokens"]
 
@@ -64,7 +65,10 @@ def _is_stored(block: Block) -> bool:
 def _tools(members: Members) -> list[Block]:
     raw = members.get("tools", NULL)
     tools = None if raw == NULL else read_value(raw)
-    return [t for t in tools if isinstance(t, dict)] if isinstance(tools, list) else []
+    try:
+        return [tool for tool in items_of(tools) if isinstance(tool, dict)]
+    except UNREADABLE:
+        return []
 
 
 def _is_defined_by_server(tool: Block) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from metering.dialects.figures import TEXT_BYTES_PER_TOKEN, UNREADABLE
+from metering.dialects.json_pieces import LongList, opened
 from metering.dialects.openai_input import MEDIA_TOKENS
 
 __all__ = ["Block", "any_block", "estimated_tokens", "kind_of", "read_value"]
@@ -32,14 +33,14 @@ _WRITTEN = frozenset({"content", "text"})  # sources of documents that are no me
 
 _ESCAPED_LETTER = b"\\u00"
 
-_decode = msgspec.json.Decoder().decode
-_elements = msgspec.json.Decoder(list[msgspec.Raw])
-
 
 def read_value(raw: msgspec.Raw) -> Any:
-    """Return what a member says; None where it cannot be read: the app refuses it."""
+    """Return what a member says; None where it cannot be read: the app refuses it.
+
+    A long list in it is a `LongList`, which may still turn out to be unreadable.
+    """
     try:
-        return _decode(raw)
+        return opened(raw)
     except UNREADABLE:
         return None
 
@@ -55,35 +56,43 @@ def any_block(
 ) -> bool:
     """Whether any block in a list of messages or items *holds*; unreadable ones do.
 
-    Only elements of the list whose bytes have one of *marks* are decoded, or a letter
-    that is written as an escape, for it may be one of a mark's.
+    Only what has one of *marks* in its bytes is decoded, or a letter that is written as
+    an escape, for it may be one of a mark's.
     """
     marks = (*marks, _ESCAPED_LETTER)
+
+    def has_mark(text: bytes) -> bool:
+        # `rfind` because it is the fastest way to learn that something is not there.
+        return max(map(text.rfind, marks)) >= 0
+
     text = bytes(raw)
-    if text[:1] != b"[" or not _has_any(text, marks):
+    if text[:1] != b"[" or not has_mark(text):
         return False
     try:
-        marked = [e for e in _elements.decode(raw) if _has_any(bytes(e), marks)]
-        return any(any(map(holds, _blocks_in(_decode(each)))) for each in marked)
+        return any(map(holds, _blocks_in(opened(raw), has_mark)))
     except UNREADABLE:
         return True
 
 
-def _has_any(text: bytes, marks: Iterable[bytes]) -> bool:
-    # `rfind` because it is the fastest way to learn that something is not there.
-    return max(map(text.rfind, marks)) >= 0
-
-
-def _blocks_in(value: object) -> Iterator[Block]:
-    """Yield every block in a list of messages or items, and those within blocks.
+def _blocks_in(
+    value: object, wanted: Callable[[bytes], bool] = bool
+) -> Iterator[Block]:
+    """Yield the blocks in a list of messages or items, and those within blocks.
 
     Arguments of tools are no blocks, whatever they look like.
+
+    Args:
+        value: The list.
+        wanted: Whether some text of a long list is worth being decoded.
     """
     waiting = [value]
     while waiting:
         here = waiting.pop()
         if isinstance(here, list):
             waiting += here
+        elif isinstance(here, LongList):
+            for each in here.where(wanted):
+                yield from _blocks_in(each, wanted)
         elif isinstance(here, dict):
             yield here
             for name in _PARTS:
@@ -98,16 +107,24 @@ def estimated_tokens(value: object) -> int:
     """
     text_bytes = _size(value)
     media = 0
-    for block in _blocks_in(value):
-        kind = block.get("type")
-        if kind in _MEDIA and not _is_written(block):
-            media += 1
-        for name, part in block.items():
-            if name in _TEXTS or (name == "data" and kind == "text"):
-                text_bytes += _size(part)
-            elif name == "input":
-                text_bytes += _json_size(part)
+    try:
+        for block in _blocks_in(value):
+            media += block.get("type") in _MEDIA and not _is_written(block)
+            text_bytes += _text_bytes(block)
+    except UNREADABLE:
+        return 0  # as where it cannot be read at all: the app refuses it
     return media * MEDIA_TOKENS - (-text_bytes // TEXT_BYTES_PER_TOKEN)
+
+
+def _text_bytes(block: Block) -> int:
+    """Return the bytes of the texts that lie in a block itself, not in its parts."""
+    text_bytes = 0
+    for name, part in block.items():
+        if name in _TEXTS or (name == "data" and block.get("type") == "text"):
+            text_bytes += _size(part)
+        elif name == "input":
+            text_bytes += _json_size(part)
+    return text_bytes
 
 
 def _is_written(block: Block) -> bool:

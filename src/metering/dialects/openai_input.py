@@ -7,10 +7,9 @@ told the truth, so it counts what a model reads and not how JSON writes it.
 from collections.abc import Iterator
 from typing import Any, Final
 
-import msgspec
-
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
+from metering.dialects.json_pieces import LongList, items_of, opened
 
 __all__ = ["MEDIA_TOKENS", "estimate_input"]
 
@@ -24,23 +23,28 @@ _READ_AS_JSON = ("tools", "functions")
 _PROMPTS = ("prompt", "suffix", "input")
 _TEXTS = ("text", "refusal", "thinking")
 
-_decode = msgspec.json.Decoder().decode
-
 
 def estimate_input(members: Members) -> int:
     """Return about how many tokens the model reads.
 
     Text counts four bytes a token, token ids by their number, media by a fixed figure.
+    What cannot be read counts nothing: the app will refuse it.
     """
+    try:
+        return _estimated(members)
+    except UNREADABLE:
+        return 0
+
+
+def _estimated(members: Members) -> int:
     text_bytes = sum(len(members[name]) for name in _READ_AS_JSON if name in members)
     tokens = 0
     for name in _PROMPTS:
         if name in members:
-            words, ids = _prompt(_decoded(members[name]))
+            words, ids = _prompt(opened(members[name]))
             text_bytes += words
             tokens += ids
-    messages = _decoded(members.get("messages", NULL))
-    for message in messages if isinstance(messages, list) else ():
+    for message in items_of(opened(members.get("messages", NULL))):
         if isinstance(message, dict):
             for text in _texts(message):
                 if text is None:
@@ -48,13 +52,6 @@ def estimate_input(members: Members) -> int:
                 else:
                     text_bytes += _size(text)
     return tokens - (-text_bytes // TEXT_BYTES_PER_TOKEN)
-
-
-def _decoded(raw: msgspec.Raw) -> Any:
-    try:
-        return _decode(raw)
-    except UNREADABLE:
-        return None  # the app will refuse it
 
 
 def _size(text: str) -> int:
@@ -66,11 +63,11 @@ def _prompt(prompt: Any) -> tuple[int, int]:
     if isinstance(prompt, str):
         return _size(prompt), 0
     text_bytes = ids = 0
-    for part in prompt if isinstance(prompt, list) else ():
+    for part in items_of(prompt):
         if isinstance(part, str):
             text_bytes += _size(part)
-        elif isinstance(part, list):
-            ids += len(part)
+        elif isinstance(part, list | LongList):
+            ids += sum(1 for _ in part)
         else:
             ids += 1
     return text_bytes, ids
@@ -81,17 +78,15 @@ def _texts(message: dict[str, Any]) -> Iterator[str | None]:
     content = message.get("content")
     if isinstance(content, str):
         yield content
-    elif isinstance(content, list):
-        for part in content:
-            if isinstance(part, str):
-                yield part
-            elif isinstance(part, dict):
-                texts = [part[name] for name in _TEXTS if name in part]
-                yield from (text for text in texts if isinstance(text, str))
-                if not texts:
-                    yield None
-    calls = message.get("tool_calls")
-    for call in calls if isinstance(calls, list) else ():
+    for part in items_of(content):
+        if isinstance(part, str):
+            yield part
+        elif isinstance(part, dict):
+            texts = [part[name] for name in _TEXTS if name in part]
+            yield from (text for text in texts if isinstance(text, str))
+            if not texts:
+                yield None
+    for call in items_of(message.get("tool_calls")):
         function = call.get("function") if isinstance(call, dict) else None
         if isinstance(function, dict):
             yield from (text for text in function.values() if isinstance(text, str))

@@ -9,6 +9,7 @@ import msgspec
 
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, UNREADABLE
+from metering.dialects.json_pieces import items_of, opened
 from metering.facts import OutputBound
 
 __all__ = [
@@ -185,20 +186,14 @@ def reads_stored_input(members: Members) -> bool:
     if max(text.rfind(b'_url"'), text.rfind(b'"file'), text.rfind(b"\\u00")) < 0:
         return False
     try:
-        messages = _value.decode(text)
+        return any(
+            isinstance(part, dict) and _is_stored(part)
+            for message in items_of(opened(raw))
+            if isinstance(message, dict)
+            for part in items_of(message.get("content"))
+        )
     except UNREADABLE:
         return True
-    contents = [
-        message.get("content")
-        for message in (messages if isinstance(messages, list) else ())
-        if isinstance(message, dict)
-    ]
-    return any(
-        isinstance(part, dict) and _is_stored(part)
-        for content in contents
-        if isinstance(content, list)
-        for part in content
-    )
 
 
 def _is_stored(part: dict[str, Any]) -> bool:

@@ -13,6 +13,7 @@ from metering.dialects.blocks import (
 )
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
+from metering.dialects.json_pieces import items_of
 
 __all__ = ["estimate_input", "reads_stored_input"]
 
@@ -78,6 +79,10 @@ def _is_stored(block: Block) -> bool:
 
 def _are_the_clients(tools: object) -> bool:
     """Whether all *tools* are the client's own: what they find comes in a request."""
-    return not isinstance(tools, list) or all(
-        isinstance(tool, dict) and kind_of(tool) in _CLIENT_TOOLS for tool in tools
-    )
+    try:
+        return all(
+            isinstance(tool, dict) and kind_of(tool) in _CLIENT_TOOLS
+            for tool in items_of(tools)
+        )
+    except UNREADABLE:
+        return True  # as where they cannot be read at all
