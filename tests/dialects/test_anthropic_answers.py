@@ -134,6 +134,73 @@ def test_usage(sent: object, usage: Usage | None) -> None:
     assert told(sent) == Report(usage)
 
 
+def iteration(kind: object, *counts: int, **more: object) -> dict[str, object]:
+    names = (
+        "input_tokens",
+        "output_tokens",
+        "cache_read_input_tokens",
+        "cache_creation_input_tokens",
+    )
+    return {"type": kind, **dict(zip(names, counts, strict=False)), **more}
+
+
+@pytest.mark.parametrize(
+    ("iterations", "usage"),
+    [
+        pytest.param(None, Usage(10, output_tokens=5), id="none"),
+        pytest.param([], Usage(10, output_tokens=5), id="empty"),
+        pytest.param(
+            [iteration("message", 4, 2), iteration("message", 6, 3)],
+            Usage(10, output_tokens=5),
+            id="the turns of a tool that ran beside the model are the totals",
+        ),
+        pytest.param(
+            [iteration("message", 4, 2), iteration("fallback_message", 6, 3)],
+            Usage(10, output_tokens=5),
+            id="so are the models that were tried",
+        ),
+        pytest.param(
+            [iteration("compaction", 180, 35, 20, 7), iteration("message", 10, 5)],
+            Usage(190, 20, 7, 40),
+            id="a compaction is beside them",
+        ),
+        pytest.param(
+            [
+                iteration("message", 5, 2),
+                iteration("advisor_message", 100, 30, 0, 0, model="larger"),
+                iteration("message", 5, 3),
+            ],
+            Usage(110, output_tokens=35),
+            id="and so is what an adviser read and wrote",
+        ),
+        pytest.param(
+            [iteration("a new kind", 7, 7), iteration(["compaction"], 7), None, 7],
+            Usage(10, output_tokens=5),
+            id="what is not known is not counted twice",
+        ),
+    ],
+)
+def test_iterations(iterations: object, usage: Usage) -> None:
+    """In a body, and in a stream that tells them more than once."""
+    figures = {"input_tokens": 10, "output_tokens": 5, "iterations": iterations}
+    figures |= {"server_tool_use": {"web_search_requests": 2, "web_fetch_requests": 1}}
+    events = [start(**figures), says("a"), delta(**figures), delta(**figures), STOP]
+    reading = reader()
+    fed(reading, [written(events)])
+
+    assert told(figures) == Report(usage)
+    assert reading.report().usage == usage
+
+
+def test_an_iteration_that_cannot_be_sets_the_usage_aside() -> None:
+    """Its tokens are neither nothing nor known."""
+    bad = [iteration("compaction", 180, -35)]
+    figures = {"input_tokens": 10, "output_tokens": 5, "iterations": bad}
+
+    assert told(figures).usage is None
+    assert "In iterations, output_tokens is no whole number" in told(figures).refused
+
+
 @pytest.mark.parametrize("bad", WRONG)
 @pytest.mark.parametrize(
     "name",

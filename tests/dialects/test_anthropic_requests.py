@@ -254,3 +254,15 @@ def test_an_estimate_counts_what_is_read() -> None:
     assert estimate(messages=says({"type": "tool_use", "input": {"a": "b"}})) == 3
     assert estimate(tools=[{}], messages=[]) == 1
     assert estimate(messages="nonsense", system=7) == 2
+
+
+def test_a_context_that_is_compacted_is_held_for_twice() -> None:
+    """It is read and summed up before the answer, which reads again."""
+    edits = {"edits": [{"type": "compact_20260112"}]}
+    messages = [{"role": "user", "content": "hello"}]
+    whole = facts_of(messages=messages, context_management=edits)
+    other = {"edits": [{"type": "clear_tool_uses_20250919"}]}
+    plain = facts_of(messages=messages, context_management=other)
+
+    assert (2, 1) == (whole.outputs, plain.outputs)
+    assert whole.input_tokens_max > 2 * plain.input_tokens_max - 100

@@ -26,6 +26,7 @@ _THINKING: Final = "thinking"
 _BUDGET: Final = "budget_tokens"
 _BUDGET_MIN = 1024
 _NOT_THINKING = b'{"type":"disabled"}'
+_COMPACTION = b'"compact_'
 
 _TYPE_BY_STATUS = {
     401: "authentication_error",
@@ -56,14 +57,18 @@ class AnthropicMessages:
             return None
         # 0 fills the prompt's cache and writes nothing.
         bounds, invalid = read_bounds(members, ("max_tokens",), zero_counts=True)
+        # A context that is compacted is read, and a summary written, before the answer.
+        edits = bytes(members.get("context_management", NULL))
+        answers = 2 if _COMPACTION in edits else 1
         return RequestFacts(
             model=model,
             output_bounds=bounds,
             output_field="" if invalid else "max_tokens",
             reasoning=_budget_of(members),
+            outputs=answers,
             # All members count: those that the model does not read are a few bytes.
-            input_bytes=sum(map(len, members.values())),
-            template_tokens=template_tokens(members),
+            input_bytes=answers * sum(map(len, members.values())),
+            template_tokens=answers * template_tokens(members),
             input_unbounded=reads_stored_input(members),
             streams=is_set(members.get("stream")),
         )

@@ -1,7 +1,9 @@
 """What an Anthropic answer tells of its cost, as a whole body or event by event.
 
 The cache's two counts lie beside `input_tokens`, thinking inside `output_tokens`. In a
-stream each usage may name some of them only, and each count is a total so far.
+stream each usage may name some of them only, and each count is a total so far. What
+tools found that ran beside the model is in the input already; how often they ran
+(`server_tool_use`) is no count of tokens.
 """
 
 from collections.abc import Mapping
@@ -29,6 +31,10 @@ _TO_CACHE: Final = "cache_creation_input_tokens"
 _INPUT = (_READ, _FROM_CACHE, _TO_CACHE)
 _OUTPUT: Final = "output_tokens"
 _THINKING: Final = "thinking_tokens"
+
+_ITERATIONS: Final = "iterations"
+# The totals are sums of all other iterations. A tuple: a type may be anything.
+_BESIDE_TOTALS = ("advisor_message", "compaction")
 
 
 class _Message(msgspec.Struct, frozen=True, gc=False):
@@ -74,9 +80,10 @@ def has_failed(answer: Answer) -> bool:
 class Tally:
     """The counts that a response told so far; of each the last."""
 
-    __slots__ = ("_counts", "_refused")
+    __slots__ = ("_beside", "_counts", "_refused")
 
     def __init__(self) -> None:
+        self._beside: dict[str, int] = {}
         self._counts: dict[str, int] = {}
         self._refused: dict[str, str] = {}
 
@@ -94,6 +101,7 @@ class Tally:
             return None
         self._refused.pop("", None)
         self._take(members_of(figures, "output_tokens_details"), _THINKING)
+        self._take_iterations(figures)
         for name in _INPUT:
             self._take(figures, name)
         return self._take(figures, _OUTPUT)
@@ -109,6 +117,23 @@ class Tally:
             self._refused.pop(name, None)
         return count
 
+    def _take_iterations(self, figures: Mapping[str, Any]) -> None:
+        """Take what was read and written for the answer, but not to write it."""
+        iterations = figures.get(_ITERATIONS)
+        if not isinstance(iterations, list):
+            return
+        beside: dict[str, int] = dict.fromkeys((*_INPUT, _OUTPUT), 0)
+        try:
+            for each in iterations:
+                if isinstance(each, dict) and each.get("type") in _BESIDE_TOTALS:
+                    for name in beside:
+                        beside[name] += count_of(each, name) or 0
+        except UsageError as error:
+            self._refused[_ITERATIONS] = f"In iterations, {error}"
+            return
+        self._beside = beside
+        self._refused.pop(_ITERATIONS, None)
+
     def report(self, output_tokens_min: int = 0, *, partial: bool = False) -> Report:
         """Return what was told.
 
@@ -118,16 +143,16 @@ class Tally:
         """
         for reason in self._refused.values():
             return Report(refused=reason)
-        counts = self._counts
+        counts, beside = self._counts, self._beside
         if _READ not in counts or _OUTPUT not in counts:
             return Report()
         written = max(counts[_OUTPUT], output_tokens_min)
         thought = min(counts.get(_THINKING, 0), written)
         usage = Usage(
-            input_tokens=counts[_READ],
-            cache_read_tokens=counts.get(_FROM_CACHE, 0),
-            cache_write_tokens=counts.get(_TO_CACHE, 0),
-            output_tokens=written - thought,
+            input_tokens=counts[_READ] + beside.get(_READ, 0),
+            cache_read_tokens=counts.get(_FROM_CACHE, 0) + beside.get(_FROM_CACHE, 0),
+            cache_write_tokens=counts.get(_TO_CACHE, 0) + beside.get(_TO_CACHE, 0),
+            output_tokens=written - thought + beside.get(_OUTPUT, 0),
             reasoning_tokens=thought,
         )
         return Report(usage, partial=partial)
