@@ -11,7 +11,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from metering import Metering
 from metering.accounts import Overrides, RateOverride
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
 
@@ -176,7 +176,7 @@ async def metered(
     Its limits are in memory and so is its ledger; its journal is on disk.
     """
     plan = replace(plan_from_preset("friendli"), data=str(home))
-    meter = Metering(plan, ledger=MemoryLedger(plan.tiers))
+    meter = Metering(plan, ledger=SqlLedger("sqlite://", tiers=plan.tiers))
     await meter.start()
     try:
         await meter.accounts.create("acme")

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from metering import Metering
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.billing import usage_limit_demand
 from metering.config import Plan, plan_from_preset
 from metering.money import PICO
@@ -106,7 +106,7 @@ class Opener:
         """Run a service around an app."""
         clock = clock or ManualClock()
         plan = self.plan(**fields)
-        ledger = ledger or MemoryLedger(plan.tiers)
+        ledger = ledger or SqlLedger("sqlite://", tiers=plan.tiers)
         meter = Metering(
             plan,
             clock=clock,

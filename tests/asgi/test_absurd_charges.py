@@ -6,7 +6,6 @@ from contextlib import closing
 import pytest
 
 from metering.accounts import Overrides
-from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
 from metering.money import AMOUNT_MAX_P, PICO
@@ -21,7 +20,7 @@ def ledger(request, tmp_path):
     """Each ledger there is."""
     tiers = plan_from_preset("friendli").tiers
     if request.param == "memory":
-        yield MemoryLedger(tiers)
+        yield SqlLedger("sqlite://", tiers=tiers)
         return
     with closing(SqlLedger(tmp_path / "ledger.db", tiers=tiers)) as ledger:
         yield ledger

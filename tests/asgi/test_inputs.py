@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from metering.accounts import Overrides, TierBook, TokenPrices
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.errors import StorageError
 from metering.money import PICO
 from metering.testing.model import FakeModel
@@ -212,7 +212,7 @@ async def test_no_call_is_held_for_more_than_a_ledger_can_write(open_service):
 # What a call stands on is not there
 
 
-class BrokenLedger(MemoryLedger):
+class BrokenLedger(SqlLedger):
     """A ledger whose named methods are down."""
 
     down = frozenset()
@@ -240,7 +240,7 @@ class BrokenLedger(MemoryLedger):
 @pytest.mark.parametrize("method", ["find_key", "period"])
 async def test_a_ledger_that_is_down_refuses_who_is_not_known_yet(open_service, method):
     """Key or seed cannot be read: 503 and when to come back; then all is well."""
-    ledger = BrokenLedger(open_service.plan().tiers)
+    ledger = BrokenLedger("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=1)
         ledger.down = {method}
@@ -261,7 +261,7 @@ async def test_a_ledger_that_is_down_refuses_who_is_not_known_yet(open_service, 
 
 async def test_calls_of_known_accounts_go_on_without_a_ledger(open_service):
     """What is charged meanwhile waits in the journal, for a minute."""
-    ledger = BrokenLedger(open_service.plan().tiers)
+    ledger = BrokenLedger("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=1)
         first = await service.chat(key)

@@ -4,7 +4,7 @@ import pytest
 from starlette.applications import Starlette
 
 from metering import Metering
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.errors import ConfigurationError, StorageError
 
 pytestmark = pytest.mark.anyio
@@ -44,7 +44,9 @@ class Server:
 async def _is_running(service):
     """Whether the service holds its data home, so that nobody else may start there."""
     plan = service.meter.plan
-    other = Metering(plan, clock=service.clock, ledger=MemoryLedger(plan.tiers))
+    other = Metering(
+        plan, clock=service.clock, ledger=SqlLedger("sqlite://", tiers=plan.tiers)
+    )
     try:
         await other.start()
     except ConfigurationError:
@@ -117,11 +119,11 @@ async def test_an_app_that_fails_leaves_nothing_running(open_service, step):
 async def test_a_start_that_fails_is_told_to_the_server(open_service):
     """Untold, it would take the app for one without a lifespan, and serve."""
 
-    class NoLedger(MemoryLedger):
+    class NoLedger(SqlLedger):
         def publish(self, versions, *, now_ns):
             raise StorageError(f"No database for {len(versions)} prices at {now_ns}.")
 
-    ledger = NoLedger(open_service.plan().tiers)
+    ledger = NoLedger("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(Starlette(), ledger=ledger) as service:
         server = Server()
         with pytest.raises(StorageError, match="No database"):

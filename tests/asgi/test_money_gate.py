@@ -10,7 +10,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from metering.accounts import Overrides, TokenPrices
-from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.sql import SqlLedger
 from metering.errors import StorageError
 from metering.money import PICO
@@ -149,7 +148,7 @@ async def test_an_early_payment_makes_room_again(open_service):
         assert [200] * 5 + [402] == [a.status_code for a in more]
 
 
-class PausedLedger(MemoryLedger):
+class PausedLedger(SqlLedger):
     """Runs something on the event loop just after its first payment is recorded."""
 
     meanwhile = None
@@ -169,7 +168,7 @@ class PausedLedger(MemoryLedger):
 async def test_a_payment_frees_no_more_than_was_paid(open_service, other):
     """Whatever comes while it is recorded: a first call that seeds, a payment."""
     plan = open_service.plan()
-    ledger = PausedLedger(plan.tiers)
+    ledger = PausedLedger("sqlite://", tiers=plan.tiers)
     async with open_service(ledger=ledger) as service:
         key = await _dear(service)
         spent = [await service.chat(key) for _ in range(10)]
@@ -259,7 +258,7 @@ async def test_a_suspended_account_is_refused_before_its_body_is_read(
         assert 200 == after.status_code
 
 
-class CountingLedger(MemoryLedger):
+class CountingLedger(SqlLedger):
     """Counts how often a key is looked up, and may be held there."""
 
     reads = 0
@@ -279,7 +278,7 @@ class CountingLedger(MemoryLedger):
 
 async def test_an_old_snapshot_is_resolved_again_once(open_service):
     """Another process has changed the account: one more read, and the new tier."""
-    ledger = CountingLedger(open_service.plan().tiers)
+    ledger = CountingLedger("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=1)
         before = await service.chat(key)
@@ -308,7 +307,7 @@ async def test_an_account_that_keeps_changing_is_refused_for_now(open_service):
 
 async def test_a_change_in_the_middle_of_a_read_is_not_missed(open_service):
     """The account is suspended while its key is on the way from the ledger: 403."""
-    ledger = CountingLedger(open_service.plan().tiers)
+    ledger = CountingLedger("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=1)
         reached, go_on = threading.Event(), threading.Event()

@@ -9,8 +9,8 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import JSONResponse
 from starlette.routing import Mount, Route
 
-from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.memory import MemoryLimitStore
+from metering.backends.sql import SqlLedger
 from metering.testing.model import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -93,7 +93,9 @@ async def test_what_serves_no_model_is_passed_on_itself(
         raise AssertionError("Nobody answered.")
 
     ledger_calls = []
-    ledger = Watched(MemoryLedger(open_service.plan().tiers), ledger_calls)
+    ledger = Watched(
+        SqlLedger("sqlite://", tiers=open_service.plan().tiers), ledger_calls
+    )
     async with open_service(ledger=ledger) as service:
         kept = dict(scope)
         ledger_calls.clear()

@@ -14,8 +14,8 @@ from metering.asgi.limiter import LimiterMiddleware
 from metering.asgi.meter import MeterMiddleware
 from metering.asgi.parts import Parts
 from metering.asgi.tier import TierMiddleware
-from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.memory import MemoryLimitStore
+from metering.backends.sql import SqlLedger
 from metering.billing import Biller, usage_limit_demand
 from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
@@ -57,7 +57,7 @@ def _names(pieces):
 def services(tmp_path):
     """Return what pieces share, and one account of tier 1 with a key."""
     plan, clock = plan_from_preset("friendli"), ManualClock()
-    ledger, store = MemoryLedger(plan.tiers), MemoryLimitStore()
+    ledger, store = SqlLedger("sqlite://", tiers=plan.tiers), MemoryLimitStore()
     journal = Journal(tmp_path, clock=clock)
     biller = Biller(plan.prices, ledger, journal)
     account = Account(id="acme", created_ns=clock(), payment_method=True)

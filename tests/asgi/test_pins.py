@@ -4,7 +4,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from metering.accounts import TierBook
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 
 pytestmark = pytest.mark.anyio
 
@@ -12,7 +12,7 @@ pytestmark = pytest.mark.anyio
 async def test_who_was_pinned_to_it_is_served_by_what_was_paid(open_service):
     """Each call is answered as by the highest tier they qualify for; a log tells."""
     plan = open_service.plan()
-    ledger = MemoryLedger(plan.tiers)
+    ledger = SqlLedger("sqlite://", tiers=plan.tiers)
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=5)
     fewer = TierBook(tuple(tier for tier in plan.tiers.tiers if tier.level < 5))

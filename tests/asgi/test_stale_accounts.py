@@ -3,14 +3,14 @@
 import pytest
 from structlog.testing import capture_logs
 
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.errors import StorageError
 from metering.stores import AccountChange
 
 pytestmark = pytest.mark.anyio
 
 
-class BrokenLater(MemoryLedger):
+class BrokenLater(SqlLedger):
     """Answers no more once it was told so, and takes an hour to say it."""
 
     clock = None
@@ -38,7 +38,7 @@ async def _after(service, ledger, change, *, broken):
 
 async def test_a_ledger_that_fails_the_second_look_is_503(open_service):
     """Not an error of the app's; it is logged, and the app sees nothing of it."""
-    ledger = BrokenLater(open_service.plan().tiers)
+    ledger = BrokenLater("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         status, code, told = await _after(
             service, ledger, AccountChange(pin=2), broken=True
@@ -51,7 +51,7 @@ async def test_a_ledger_that_fails_the_second_look_is_503(open_service):
 
 async def test_a_refusal_at_the_second_look_is_logged(open_service):
     """Suspended by another process: 403, and the operator hears of it."""
-    ledger = BrokenLater(open_service.plan().tiers)
+    ledger = BrokenLater("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         status, code, told = await _after(
             service, ledger, AccountChange(suspended=True), broken=False

@@ -15,9 +15,8 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import IntegrityError
 
 from metering.accounts import Account, Tier, TierBook
-from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.sql import SqlLedger, migrate, schema
-from metering.backends.sql.version import SCHEMA_VERSION
+from metering.backends.sql.version import SCHEMA_VERSION, schema_version
 from metering.errors import ConfigurationError, StorageError
 from metering.money import AMOUNT_MAX_P, PICO
 from metering.stores import AccountChange
@@ -84,7 +83,6 @@ def test_a_path_and_a_url_name_the_same_file(tmp_path, monkeypatch):
     "url",
     [
         "",
-        "sqlite://",
         "sqlite:///",
         "sqlite:///:memory:",
         ":memory:",
@@ -93,8 +91,8 @@ def test_a_path_and_a_url_name_the_same_file(tmp_path, monkeypatch):
     ],
 )
 def test_refuses_what_names_no_file(url):
-    """A ledger that forgets, or speaks to nobody, is said so at once."""
-    with pytest.raises(ConfigurationError, match="MemoryLedger"):
+    """What speaks to nobody is said so at once; what forgets is asked for by name."""
+    with pytest.raises(ConfigurationError, match=r"sqlite://.* keeps one in memory"):
         SqlLedger(url, tiers=PLAN)
 
 
@@ -154,8 +152,7 @@ def ddl(connection: Connection):
         " AND name <> 'alembic_version'"
     )
     return {
-        name: sorted(filter(str.strip, _SEPARATOR.split(sql)))
-        for name, sql in found
+        name: sorted(filter(str.strip, _SEPARATOR.split(sql))) for name, sql in found
     }
 
 
@@ -350,21 +347,15 @@ def test_the_latest_events_come_from_an_index(ledger, path, period):
     assert "TEMP B-TREE" not in steps
 
 
-@pytest.fixture(params=["memory", "sql"])
-def with_pin_gone(request, path):
+@pytest.fixture
+def with_pin_gone(path):
     """A ledger with an account pinned to a level that its plan has no more."""
     account = Account(id="acme", created_ns=1, pin=7)
     seven = Tier(level=7, name="gone", lifetime_paid_min_p=None, output_tokens_max=1)
     with_seven = TierBook((*PLAN.tiers, seven))
-    if request.param == "memory":
-        ledger = MemoryLedger(with_seven)
-        ledger.create(account, None)
-        ledger._tiers = PLAN
-    else:
-        with closing(SqlLedger(str(path), tiers=with_seven)) as earlier:
-            earlier.create(account, None)
-        ledger = SqlLedger(str(path), tiers=PLAN)
-    with closing(ledger):
+    with closing(SqlLedger(str(path), tiers=with_seven)) as earlier:
+        earlier.create(account, None)
+    with closing(SqlLedger(str(path), tiers=PLAN)) as ledger:
         yield ledger
 
 
@@ -382,3 +373,60 @@ def test_a_pin_whose_tier_has_gone_refuses_no_payment(with_pin_gone):
 
     assert (50 * PICO, True) == (paid_for.lifetime_paid_p, suspended.suspended)
     assert 2 == PLAN.tier_of(suspended).level
+
+
+# In memory
+
+
+def test_memory_starts_empty_and_is_nobody_elses():
+    """Two ledgers share nothing, and one forgets nothing when it is closed."""
+    one, other = (SqlLedger("sqlite://", tiers=PLAN) for _ in range(2))
+    account = open_account(one)
+    one.close()
+
+    assert [] == other.accounts()
+    assert [account] == one.accounts()
+
+
+def test_memory_is_given_back_with_its_ledger():
+    """Nobody has to close it: the connection goes with the last who had it."""
+    ledger = SqlLedger("sqlite://", tiers=PLAN)
+    pool = ledger._opened().pool
+    closed = []
+    event.listen(pool, "close", lambda *_: closed.append(True))
+
+    del ledger
+
+    assert [True] == closed
+
+
+def test_memory_serves_many_threads():
+    """Each is alone with it for the time of one call; none is refused or lost."""
+    together = Barrier(8)
+    with closing(SqlLedger("sqlite://", tiers=PLAN)) as ledger:
+        open_account(ledger)
+
+        def post(number):
+            together.wait()
+            for each in range(5):
+                ledger.post([used(f"e{number}-{each}", 1)])
+
+        threads = [Thread(target=post, args=(number,)) for number in range(8)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+        assert 40 == ledger.period("acme", "2026-01").spent_p
+
+
+def test_memory_is_made_as_a_migrated_file_is(path):
+    """Making its tables at once leaves nothing out, and is of the same version."""
+    with (
+        closing(SqlLedger("sqlite://", tiers=PLAN)) as memory,
+        closing(SqlLedger(str(path), tiers=PLAN)) as file,
+    ):
+        made = [ledger._opened().begin() for ledger in (memory, file)]
+        with made[0] as one, made[1] as other:
+            assert ddl(one) == ddl(other)
+            assert schema_version(one) == schema_version(other) == SCHEMA_VERSION

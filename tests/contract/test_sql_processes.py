@@ -174,7 +174,7 @@ def test_a_writer_waits_so_long_and_no_longer(path, ledger):
     """Who keeps the file locked makes others fail with a sentence, and lose nothing."""
     open_account(ledger)
     with (
-        closing(SqlLedger(str(path), tiers=PLAN, busy_timeout_ms=20)) as hasty,
+        closing(SqlLedger(str(path), tiers=PLAN, timeout_ms=20)) as hasty,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         hasty.get("acme")
@@ -208,7 +208,7 @@ def test_a_first_start_tries_again_while_another_writes(path, ledger, monkeypatc
 def test_a_first_start_waits_so_long_and_no_longer(path):
     """Also before there are tables, and the next attempt succeeds."""
     with (
-        closing(SqlLedger(str(path), tiers=PLAN, busy_timeout_ms=20)) as hasty,
+        closing(SqlLedger(str(path), tiers=PLAN, timeout_ms=20)) as hasty,
         closing(sqlite3.connect(path, isolation_level=None)) as other,
     ):
         other.execute("BEGIN EXCLUSIVE")

@@ -8,7 +8,7 @@ from types import FunctionType
 import pytest
 
 from metering import Metering
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
 from metering.money import PICO
 
@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "agree-with-one-account.m
 @pytest.mark.anyio
 async def test_its_blocks_run_as_they_stand():
     """The account is then in tier 5, with its own limit, cap, rate and price."""
-    ledger = MemoryLedger(plan_from_preset("friendli").tiers)
+    ledger = SqlLedger("sqlite://", tiers=plan_from_preset("friendli").tiers)
     meter = Metering.from_preset("friendli", ledger=ledger)
     await meter.accounts.create("acme")
     page = PAGE.read_text(encoding="utf-8")

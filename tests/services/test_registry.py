@@ -12,7 +12,7 @@ from metering import (
     Metering,
 )
 from metering.accounts import Overrides, RateOverride, TokenPrices
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
 from metering.money import PICO
@@ -27,7 +27,7 @@ async def meter(tmp_path, monkeypatch):
     monkeypatch.setenv("METERING_DATA", str(tmp_path))
     tiers = plan_from_preset("friendli").tiers
     meter = Metering.from_preset(
-        "friendli", clock=ManualClock(), ledger=MemoryLedger(tiers)
+        "friendli", clock=ManualClock(), ledger=SqlLedger("sqlite://", tiers=tiers)
     )
     yield meter
     await meter.stop()

@@ -7,7 +7,7 @@ import pytest
 from anyio import to_thread
 
 from metering.accounts import Account, ApiKey, hash_key
-from metering.backends.ledger_memory import MemoryLedger
+from metering.backends.sql import SqlLedger
 from metering.clock import NS_PER_MS
 from metering.config import plan_from_preset
 from metering.errors import StorageError
@@ -19,11 +19,11 @@ SECRET = b"mk-secret"
 TIERS = plan_from_preset("friendli").tiers
 
 
-class CountingLedger(MemoryLedger):
+class CountingLedger(SqlLedger):
     """A ledger that counts its reads, can be down, and can be held in one."""
 
     def __init__(self):
-        super().__init__(TIERS)
+        super().__init__("sqlite://", tiers=TIERS)
         self.reads = 0
         self.down = False
         self.gate = threading.Event()

@@ -1,7 +1,6 @@
 """Assigns each ledger to each protocol it claims; mypy checks it, nobody runs it."""
 
 from metering.accounts import TierBook
-from metering.backends.ledger_memory import MemoryLedger
 from metering.backends.sql import SqlLedger
 from metering.stores import (
     AccountStore,
@@ -16,7 +15,7 @@ Claims = tuple[AccountStore, PriceStore, LedgerWriter, LedgerReader, Ledger]
 
 def memory_ledger(tiers: TierBook) -> Claims:
     """Every store that one database can be."""
-    ledger = MemoryLedger(tiers)
+    ledger = SqlLedger("sqlite://", tiers=tiers)
     return ledger, ledger, ledger, ledger, ledger
 
 

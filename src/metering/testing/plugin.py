@@ -29,11 +29,12 @@ def metering(metering_clock: "ManualClock", tmp_path: Path) -> Iterator["Meterin
     """A `Metering` of the preset friendli, all of it in memory but its journal."""
     import anyio  # noqa: PLC0415 - see above
 
-    from metering.backends.ledger_memory import MemoryLedger  # noqa: PLC0415
+    from metering.backends.sql import SqlLedger  # noqa: PLC0415
     from metering.config import plan_from_preset  # noqa: PLC0415
     from metering.metering import Metering  # noqa: PLC0415
 
     plan = replace(plan_from_preset("friendli"), data=str(tmp_path / "metering"))
-    meter = Metering(plan, clock=metering_clock, ledger=MemoryLedger(plan.tiers))
+    ledger = SqlLedger("sqlite://", tiers=plan.tiers)
+    meter = Metering(plan, clock=metering_clock, ledger=ledger)
     yield meter
     anyio.run(meter.stop)

@@ -4,7 +4,9 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, select, update
 
 from metering.accounts import Account, ApiKey, TierBook
-from metering.backends.ledger_rules import (
+from metering.backends.sql import reading, schema
+from metering.backends.sql.rows import account_of, account_row, key_of
+from metering.backends.sql.rules import (
     changed,
     checked_account,
     checked_grant,
@@ -12,8 +14,6 @@ from metering.backends.ledger_rules import (
     no_account,
     no_key,
 )
-from metering.backends.sql import reading, schema
-from metering.backends.sql.rows import account_of, account_row, key_of
 from metering.backends.sql.sqlite import insert
 from metering.ledger import CreditGrant
 from metering.money import checked

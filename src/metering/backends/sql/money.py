@@ -4,15 +4,15 @@ from msgspec.structs import asdict
 from sqlalchemy import Connection, select
 
 from metering.accounts import Account, TierBook
-from metering.backends.ledger_rules import (
+from metering.backends.sql import identity, reading, schema
+from metering.backends.sql.rows import grant_of, payment_of
+from metering.backends.sql.rules import (
     checked_grant,
     known_credit,
     refuse_other_grant,
     refuse_other_payment,
     settled,
 )
-from metering.backends.sql import identity, reading, schema
-from metering.backends.sql.rows import grant_of, payment_of
 from metering.backends.sql.sqlite import insert
 from metering.ledger import CreditGrant, Payment, PeriodState, period_at, revised
 from metering.stores import PaymentReport

@@ -5,7 +5,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, select, update
 
-from metering.backends.ledger_posting import (
+from metering.backends.sql import schema
+from metering.backends.sql.funding import (
     Funding,
     Standing,
     as_owned,
@@ -14,7 +15,6 @@ from metering.backends.ledger_posting import (
     posted,
     spent_by_period,
 )
-from metering.backends.sql import schema
 from metering.backends.sql.reading import sliced
 from metering.backends.sql.rows import event_row, grant_of
 from metering.backends.sql.sqlite import insert

@@ -4,9 +4,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection, delete, select
 
-from metering.backends.ledger_rules import succeeding_prices
 from metering.backends.sql import schema
 from metering.backends.sql.rows import price_of, price_row
+from metering.backends.sql.rules import succeeding_prices
 from metering.backends.sql.sqlite import insert
 from metering.pricing import PriceVersion
 

@@ -1,4 +1,4 @@
-"""How a batch of events is posted, whichever ledger does it."""
+"""What a batch of events changes, apart from any table."""
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence

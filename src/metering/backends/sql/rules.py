@@ -1,4 +1,4 @@
-"""Rules of accounts, payments, credit and prices that every ledger applies alike."""
+"""Rules of accounts, payments, credit and prices, apart from any table."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
