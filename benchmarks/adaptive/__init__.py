@@ -1,0 +1,1 @@
+"""A simulated platform, laws that share it out, and what each of them achieves."""
