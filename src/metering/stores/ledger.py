@@ -208,6 +208,14 @@ class LedgerReader(Protocol):
         """Return the account's grants, oldest first."""
         ...
 
+    def payments(self, account_id: str) -> list[Payment]:
+        """Return the account's payments, oldest first."""
+        ...
+
+    def keys(self, account_id: str) -> list[ApiKey]:
+        """Return the account's keys, oldest first; also revoked ones."""
+        ...
+
     def events(
         self, account_id: str, *, period: str | None = None, limit: int = 100
     ) -> list[ChargedEvent]:

@@ -2,7 +2,14 @@
 
 from metering.ledger import Charge, CreditState, PeriodState
 from metering.stores import ChargedEvent, Ledger, UsageTotal
-from metering.testing.contracts.samples import at, open_account, promo, used
+from metering.testing.contracts.samples import (
+    at,
+    key_of,
+    open_account,
+    paid,
+    promo,
+    used,
+)
 from metering.usage import Usage
 
 __all__ = ["ReadingContract"]
@@ -18,6 +25,8 @@ class ReadingContract:
         assert PeriodState() == ledger.period("acme", "2026-01")
         assert CreditState() == ledger.credit("acme", now_ns=_NOW_NS)
         assert ledger.grants("acme") == []
+        assert ledger.payments("acme") == []
+        assert ledger.keys("acme") == []
         assert ledger.events("acme") == []
         assert ledger.totals("acme", "2026-01") == []
         assert ledger.accounts() == []
@@ -113,6 +122,33 @@ class ReadingContract:
         ledger.grant_credit(promo(1, id="a", effective_ns=5))
 
         assert "".join(grant.id for grant in ledger.grants("acme")) == "cab"
+
+    def test_payments_come_oldest_first(self, ledger: Ledger) -> None:
+        """By their instant, then by reference; of that account alone."""
+        open_account(ledger)
+        open_account(ledger, "other")
+        payments = [
+            paid(1, "invoice", "b", at_ns=_NOW_NS),
+            paid(2, "credit_purchase", "c", at_ns=_NOW_NS - 1),
+            paid(3, "invoice", "a", at_ns=_NOW_NS),
+        ]
+        for payment in payments:
+            ledger.record_payment(payment)
+        ledger.record_payment(paid(4, "invoice", "d", "other"))
+
+        found = ledger.payments("acme")
+
+        assert [payments[1], payments[2], payments[0]] == found
+
+    def test_keys_come_oldest_first_also_revoked_ones(self, ledger: Ledger) -> None:
+        """As they were added, and of that account alone."""
+        open_account(ledger)
+        open_account(ledger, "other")
+        for key in (key_of("acme", 2), key_of("acme", 1), key_of("other")):
+            ledger.add_key(key)
+        revoked = ledger.revoke_key("key-acme-1", now_ns=_NOW_NS)
+
+        assert [revoked, key_of("acme", 2)] == ledger.keys("acme")
 
     def test_credit_tells_when_it_changes(self, ledger: Ledger) -> None:
         """What has not begun does not count yet; what has ended counts as used."""
