@@ -68,11 +68,13 @@ def written_budget(budget: ReasoningBudget, member: bytes, tokens: int) -> bytes
 
     Args:
         budget: The budget.
-        member: The member as it was sent, a JSON object.
+        member: The member as it was sent: a JSON object, or the count.
         tokens: What reasoning may take.
     """
-    if not tokens:
+    if not tokens and budget.off:
         return budget.off
+    if not budget.name:
+        return b"%d" % tokens
     members = _members.decode(member)
     members[budget.name] = msgspec.Raw(b"%d" % tokens)
     return msgspec.json.encode(members)

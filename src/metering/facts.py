@@ -25,17 +25,19 @@ class ReasoningBudget(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         field: Name of the top-level member that says so, such as `thinking`.
-        name: Name of the count within that member, such as `budget_tokens`.
+        name: Name of the count within that member, such as `budget_tokens`; empty
+            where the member is the count.
         tokens: The count.
         tokens_min: The least that servers accept.
-        off: The member's JSON where there is to be no reasoning.
+        off: The member's JSON where there is to be no reasoning; empty where a count
+            of 0 says so.
     """
 
     field: str
     name: str
     tokens: int
-    tokens_min: int
-    off: bytes
+    tokens_min: int = 0
+    off: bytes = b""
 
 
 class SentAudio(msgspec.Struct, frozen=True, gc=False):

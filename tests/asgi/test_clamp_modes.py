@@ -113,6 +113,34 @@ async def test_a_route_tells_which_bound_its_server_obeys(open_service, dialect)
     assert (dialect, 5) == (event.dialect, event.output_tokens_max)
 
 
+@pytest.mark.parametrize(
+    ("asked", "read"),
+    [
+        ({"thinking_token_budget": 20_000}, {"thinking_token_budget": CAP // 2}),
+        (
+            {"thinking_token_budget": 30_000, "max_tokens": 40_000},
+            {"thinking_token_budget": CAP * 3 // 4},
+        ),
+        (
+            {
+                "custom_params": {"a": 1, "thinking_budget": 30_000},
+                "max_tokens": 40_000,
+            },
+            {"custom_params": {"a": 1, "thinking_budget": CAP * 3 // 4}},
+        ),
+        ({"thinking_token_budget": 9000, "max_tokens": 9001}, {"max_tokens": 9001}),
+    ],
+    ids=["no bound", "lowered", "SGLang", "within the cap"],
+)
+async def test_the_cap_leaves_room_for_an_answer(open_service, asked, read):
+    """What is set aside for reasoning keeps its share of what is left of the bound."""
+    async with open_service() as service:
+        await service.chat(await service.account("acme", tier=1), **asked)
+        (call,) = service.model.calls
+
+    assert _asking(model=LLAMA) | asked | {"max_tokens": CAP} | read == call.body
+
+
 # Fit
 
 

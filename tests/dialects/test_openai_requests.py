@@ -20,7 +20,7 @@ from metering.dialects.openai_chat import (
 )
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
-from metering.facts import OutputBound, RequestFacts
+from metering.facts import OutputBound, ReasoningBudget, RequestFacts
 
 CAP = 4096
 NO_BOUND = OutputBound("max_tokens", None)
@@ -208,6 +208,37 @@ def test_a_completion_has_a_default_and_a_zero_of_its_own(
     body = json.dumps({"model": "m", **sent}).encode()
 
     assert clamped(OPENAI_COMPLETIONS, body) == {"model": "m", **app_reads}
+
+
+@pytest.mark.parametrize("dialect", [OPENAI_CHAT, OPENAI_COMPLETIONS])
+@pytest.mark.parametrize(
+    ("sent", "budget"),
+    [
+        ({}, None),
+        ({"thinking_token_budget": 512}, ("thinking_token_budget", "", 512)),
+        ({"thinking_token_budget": 0}, ("thinking_token_budget", "", 0)),
+        ({"thinking_token_budget": -1}, None),
+        ({"thinking_token_budget": None}, None),
+        ({"thinking_token_budget": "many"}, None),
+        (
+            {"custom_params": {"a": 1, "thinking_budget": 512}},
+            ("custom_params", "thinking_budget", 512),
+        ),
+        (
+            {"chat_template_kwargs": {"thinking_budget": "512"}},
+            ("chat_template_kwargs", "thinking_budget", 512),
+        ),
+        ({"custom_params": [1], "chat_template_kwargs": {}}, None),
+        ({"reasoning_effort": "high"}, None),
+    ],
+)
+def test_what_is_set_aside_for_reasoning(
+    dialect: Dialect, sent: dict, budget: tuple[str, str, int] | None
+) -> None:
+    """The budget of vLLM, and of SGLang in both places; an effort is no count."""
+    reasoning = facts_of(dialect, **sent).reasoning
+
+    assert reasoning == (None if budget is None else ReasoningBudget(*budget))
 
 
 @pytest.mark.parametrize(

@@ -138,6 +138,30 @@ def test_reasoning_stays_below_a_lowered_bound(
         assert left == 1024 or left * asked <= budget * allowed
 
 
+@given(
+    cap=st.integers(1, 100_000),
+    asked=st.none() | st.integers(1, 200_000),
+    budget=st.integers(0, 200_000),
+)
+def test_an_answer_keeps_its_share_where_any_budget_is_accepted(
+    cap: int, asked: int | None, budget: int
+) -> None:
+    """At least half where no bound was named, else what the client itself left."""
+    thinking = ReasoningBudget("thinking_token_budget", "", budget)
+    bounds = () if asked is None else (OutputBound(MAX, asked),)
+    plan = plan_clamp(facts(*bounds, reasoning=thinking), cap)
+    allowed, left = plan.output_tokens_max, plan.reasoning_tokens
+    thought = budget if left is None else left
+
+    if asked is None:
+        assert thought == min(budget, allowed // 2)
+    elif budget >= asked:
+        assert left is None
+    else:
+        assert (allowed - thought) * asked >= (asked - budget) * allowed
+        assert left is None or left < budget
+
+
 @pytest.mark.parametrize(
     ("tokens", "written"),
     [
@@ -151,3 +175,15 @@ def test_a_budget_is_written_where_it_was(tokens: int, written: bytes) -> None:
     budget = ReasoningBudget("thinking", "n", 16_000, 1024, b"off")
 
     assert written_budget(budget, member, tokens) == written
+
+
+@pytest.mark.parametrize("tokens", [0, 2000])
+def test_a_budget_that_is_a_count_is_written_as_one(tokens: int) -> None:
+    """At the top level, or among members that are none of its business."""
+    whole = ReasoningBudget("thinking_token_budget", "", 16_000)
+    inner = ReasoningBudget("custom_params", "n", 16_000)
+
+    assert written_budget(whole, b"16000", tokens) == b"%d" % tokens
+    assert written_budget(inner, b'{"a":[1],"n":16000}', tokens) == (
+        b'{"a":[1],"n":%d}' % tokens
+    )

@@ -9,6 +9,7 @@ from typing import Final
 from metering.dialects.dialect import Members
 from metering.dialects.openai_dialect import OpenAIDialect
 from metering.dialects.openai_members import (
+    budget_of,
     choices_of,
     floors_of,
     is_set,
@@ -59,6 +60,7 @@ def _facts_of(
         output_bounds=bounds,
         output_floors=floors_of(members),
         output_field="" if invalid else written,
+        reasoning=budget_of(members),
         outputs=choices_of(members),
         # All members count: those that the model does not read are a few bytes.
         input_bytes=sum(map(len, members.values())),

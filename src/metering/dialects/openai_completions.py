@@ -8,6 +8,7 @@ from metering.dialects.dialect import Members
 from metering.dialects.figures import UNREADABLE
 from metering.dialects.openai_dialect import OpenAIDialect
 from metering.dialects.openai_members import (
+    budget_of,
     choices_of,
     floors_of,
     is_set,
@@ -44,6 +45,7 @@ def _facts_of(members: Members) -> RequestFacts | None:
         output_bounds=bounds,
         output_floors=floors_of(members),
         output_field="" if invalid else "max_tokens",
+        reasoning=budget_of(members),
         output_default=DEFAULT_TOKENS,
         outputs=choices_of(members) * _prompts(members),
         input_bytes=sum(map(len, members.values())),

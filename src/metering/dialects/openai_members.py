@@ -10,10 +10,11 @@ import msgspec
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, UNREADABLE
 from metering.dialects.json_pieces import items_of, opened
-from metering.facts import OutputBound
+from metering.facts import OutputBound, ReasoningBudget
 
 __all__ = [
     "ask_usage",
+    "budget_of",
     "choices_of",
     "floors_of",
     "is_set",
@@ -28,6 +29,12 @@ _NO_BOUND = -1
 _TOKENS_MAX = 2**31  # servers hold token counts in 32 bits; above it is "no bound"
 _NUMBER_BYTES_MAX = 64
 _YES = frozenset({"true", "t", "yes", "y", "on", "1"})  # what pydantic takes for true
+
+_BUDGETS = (
+    ("thinking_token_budget", ""),  # vLLM
+    ("custom_params", "thinking_budget"),  # SGLang
+    ("chat_template_kwargs", "thinking_budget"),  # both: what the template makes of it
+)
 
 _text = msgspec.json.Decoder(str)
 _value = msgspec.json.Decoder(float_hook=Decimal)
@@ -106,6 +113,24 @@ def floors_of(members: Members) -> tuple[OutputBound, ...]:
         return ()
     tokens = number_of(members["min_tokens"])
     return (OutputBound("min_tokens", tokens),) if tokens and tokens > 0 else ()
+
+
+def budget_of(members: Members) -> ReasoningBudget | None:
+    """Return what is set aside for reasoning; None where the request does not say.
+
+    OpenAI's `reasoning_effort` is no count: it bounds nothing, and stays.
+    """
+    for field, name in _BUDGETS:
+        raw = members.get(field, NULL)
+        if name and raw != NULL:
+            try:
+                raw = _options.decode(raw).get(name, NULL)
+            except UNREADABLE:
+                continue  # the app will refuse it
+        tokens = None if raw == NULL else number_of(raw)
+        if tokens is not None and tokens >= 0:
+            return ReasoningBudget(field, name, tokens)
+    return None
 
 
 def choices_of(members: Members) -> int:
