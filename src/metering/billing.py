@@ -73,6 +73,8 @@ class Biller:
             input_tokens=input_tokens or 0,
             output_tokens=output_tokens_max * facts.outputs,
             compute_ms=quote.model.compute_ms_max or 0,
+            audio_ms=_audio_ms_max(quote, facts),
+            images=facts.images,
         )
 
     @staticmethod
@@ -149,20 +151,22 @@ def _input_tokens_max(quote: Quote, facts: RequestFacts) -> int | None:
     return None if context is None else max(facts.input_tokens_max, context)
 
 
+def _audio_ms_max(quote: Quote, facts: RequestFacts) -> int:
+    """Return the longest audio that a call can have the model listen to."""
+    if facts.audio is None or quote.model is None:
+        return 0
+    return max(quote.model.audio_ms_max or 0, facts.audio.exact_ms or 0)
+
+
 def affordable_output_tokens(
     quote: Quote | None, facts: RequestFacts | None, room_p: int
 ) -> int:
     """Return how many tokens each output may have for its worst case to fit a room."""
     if quote is None or facts is None or quote.price is None:
         return 0
-    input_p = quote.price.worst_case_p(
+    tokens = quote.price.output_tokens_within(
+        room_p,
         input_tokens=_input_tokens_max(quote, facts) or 0,
-        output_tokens=0,
-        compute_ms=0,
+        audio_ms=_audio_ms_max(quote, facts),
     )
-    million_p = quote.price.worst_case_p(
-        input_tokens=0, output_tokens=1_000_000 * facts.outputs, compute_ms=0
-    )
-    if not million_p or room_p <= input_p:
-        return 0
-    return (room_p - input_p) * 1_000_000 // million_p
+    return tokens // max(facts.outputs, 1)

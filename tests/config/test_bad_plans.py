@@ -146,7 +146,7 @@ BAD = {
     "no such kind of price": Bad(
         'kind = "time"',
         'kind = "second"',
-        ('models[0].prices[1].kind = "second"', '"token", "time" or "free"'),
+        ('models[0].prices[1].kind = "second"', '"image", "request" or "free"'),
     ),
     "relative path": Bad(
         'path = "/generate"', 'path = "generate"', ('routes[0].path = "generate"',)
@@ -357,7 +357,46 @@ BAD = {
     "price of another kind": Bad(
         'per_second = "0.004"',
         'per_second = "0.004"\ninput = "0.1"',
-        ('models[0].prices[1].input = "0.1"', 'kind "time" takes per_second.'),
+        (
+            'models[0].prices[1].input = "0.1"',
+            'kind "time" takes per_second, per_hour, per_request.',
+        ),
+    ),
+    "one price by two units": Bad(
+        'per_second = "0.004"',
+        'per_second = "0.004"\nper_hour = 2',
+        ("models[0].prices[1].per_hour = 2", "priced above, by another unit"),
+    ),
+    "minimum without a time": Bad(
+        'output = "2.2"\n',
+        'output = "2.2"\nbilled_ms_min = 100\n',
+        ("models[0].prices[0].billed_ms_min = 100", "no price of time or audio"),
+    ),
+    "audio without a longest one": Bad(
+        'output = "2.2"\n',
+        'output = "2.2"\naudio_per_minute = "0.006"\n',
+        ("models[0].audio_ms_max is missing", "milliseconds, 1 to 86,400,000"),
+    ),
+    "image price without one": Bad(
+        'kind = "time"\nper_second = "0.004"',
+        'kind = "image"',
+        ("models[0].prices[1].per_image is missing", "dollars from 0"),
+    ),
+    "step of what has none": Bad(
+        'per_second = "0.004"',
+        'per_second = "0.004"\nsteps = [{ above_input_tokens = 1, input = 1 }]',
+        ("models[0].prices[1].steps[0] cannot", 'Only a price of kind "token"'),
+    ),
+    "steps that fall": Bad(
+        'output = "2.2"\n',
+        'output = "2.2"\nsteps = [{ above_input_tokens = 2, input = 1 },'
+        " { above_input_tokens = 2, input = 3 }]\n",
+        ("models[0].prices[0].steps[1].above_input_tokens = 2", "by rising input"),
+    ),
+    "step without a price": Bad(
+        'output = "2.2"\n',
+        'output = "2.2"\nsteps = [{ above_input_tokens = 2 }]\n',
+        ("models[0].prices[0].steps[0].input is missing", "dollars from 0"),
     ),
     "free at a price": Bad(
         'kind = "time"',

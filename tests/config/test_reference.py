@@ -27,6 +27,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[[limits]]`": schema.LimitTable,
     "`[[models]]`": schema.ModelTable,
     "`[[models.prices]]`": schema.PriceTable,
+    "`[[models.prices.steps]]`": schema.StepTable,
 }
 
 

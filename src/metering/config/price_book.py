@@ -1,40 +1,41 @@
 """From the models of a plan file to the price book."""
 
 from metering.config.document import Document
-from metering.config.schema import ModelTable, PriceTable
+from metering.config.schema import ModelTable, PriceTable, StepTable
 from metering.pricing import (
+    LEAVES_BESIDE,
+    LEAVES_NEEDED,
+    TIMES,
     Leaf,
     PriceBook,
     PricedModel,
     PriceKind,
     PriceVersion,
     Rate,
+    Step,
 )
 
 __all__ = ["price_book"]
 
 _PER_TOKENS = 1_000_000
-_PER_MS = 1_000
-_UNITS: dict[str, tuple[Leaf, int]] = {
+_MS_PER_S = 1_000
+_MS_PER_MINUTE = 60_000
+_MS_PER_HOUR = 3_600_000
+_PRICES: dict[str, tuple[Leaf, int]] = {
     "input": ("input_tokens", _PER_TOKENS),
     "output": ("output_tokens", _PER_TOKENS),
     "cached_input": ("cache_read_tokens", _PER_TOKENS),
     "cache_write": ("cache_write_tokens", _PER_TOKENS),
     "reasoning": ("reasoning_tokens", _PER_TOKENS),
-    "per_second": ("compute_ms", _PER_MS),
+    "per_second": ("compute_ms", _MS_PER_S),
+    "per_hour": ("compute_ms", _MS_PER_HOUR),
+    "audio_per_second": ("audio_ms", _MS_PER_S),
+    "audio_per_minute": ("audio_ms", _MS_PER_MINUTE),
+    "audio_per_hour": ("audio_ms", _MS_PER_HOUR),
+    "per_image": ("images", 1),
+    "per_request": ("requests", 1),
 }
 """What each price in a plan is a price of, and of how much of it."""
-
-_NEEDED: dict[PriceKind, tuple[str, ...]] = {
-    "token": ("input", "output"),
-    "time": ("per_second",),
-    "free": (),
-}
-_OPTIONAL: dict[PriceKind, tuple[str, ...]] = {
-    "token": ("cached_input", "cache_write", "reasoning"),
-    "time": (),
-    "free": (),
-}
 
 
 def price_book(tables: tuple[ModelTable, ...], document: Document) -> PriceBook:
@@ -64,17 +65,22 @@ def _model(table: ModelTable, path: str, document: Document) -> PricedModel:
     versions: list[PriceVersion] = []
     for at, price in enumerate(table.prices):
         where = f"{path}.prices[{at}]"
-        if price.kind == "time" and table.compute_ms_max is None:
-            raise document.missing(f"{path}.compute_ms_max")
         if at:
             _check_adjoining(table.prices[at - 1], price, where, document)
-        versions.append(_price(price, table.name, where, document))
+        version = _price(price, table.name, where, document)
+        for leaf in sorted(TIMES):
+            # Such as compute_ms_max: what is held until the actual time is known.
+            if leaf in version.rates and getattr(table, f"{leaf}_max") is None:
+                raise document.missing(f"{path}.{leaf}_max")
+        versions.append(version)
     with document.at(path):
         return PricedModel(
             name=table.name,
             versions=tuple(versions),
+            reasoning=table.reasoning,
             context_tokens_max=context.units if context else None,
             compute_ms_max=table.compute_ms_max,
+            audio_ms_max=table.audio_ms_max,
         )
 
 
@@ -95,20 +101,21 @@ def _check_adjoining(
 def _price(
     table: PriceTable, model: str, path: str, document: Document
 ) -> PriceVersion:
-    needed, optional = _NEEDED[table.kind], _OPTIONAL[table.kind]
-    rates: dict[Leaf, Rate] = {}
-    for name, (leaf, per) in _UNITS.items():
-        price = getattr(table, name)
-        if price is None:
-            if name in needed:
-                raise document.missing(f"{path}.{name}")
-            continue
-        if name not in needed + optional:
-            takes = ", ".join(needed + optional) or "no price at all"
+    rates = _rates(table, table.kind, path, document)
+    for leaf in sorted(LEAVES_NEEDED[table.kind]):
+        if leaf not in rates:
+            name = next(name for name, (its, _) in _PRICES.items() if its == leaf)
+            raise document.missing(f"{path}.{name}")
+    if table.billed_ms_min is not None:
+        timed = TIMES & rates.keys()
+        if not timed:
             raise document.fault(
-                f"{path}.{name}", f'A price of kind "{table.kind}" takes {takes}.'
+                f"{path}.billed_ms_min", "There is no price of time or audio here."
             )
-        rates[leaf] = Rate(price.pico, per)
+        for leaf in timed:
+            rate = rates[leaf]
+            rates[leaf] = Rate(rate.num_p, rate.per, table.billed_ms_min)
+    steps = _steps(table, path, document)
     with document.at(f"{path}.until" if table.until else path):
         return PriceVersion(
             model=model,
@@ -116,4 +123,48 @@ def _price(
             valid_from_ns=table.start.ns if table.start else 0,
             valid_to_ns=table.until.ns if table.until else None,
             rates=rates,
+            steps=steps,
         )
+
+
+def _steps(table: PriceTable, path: str, document: Document) -> tuple[Step, ...]:
+    steps: list[Step] = []
+    for at, step in enumerate(table.steps):
+        where = f"{path}.steps[{at}]"
+        size = step.above_input_tokens.units
+        if table.kind != "token":
+            raise document.fault(where, 'Only a price of kind "token" has steps.')
+        if steps and size <= steps[-1].above_input_tokens:
+            raise document.fault(
+                f"{where}.above_input_tokens",
+                "List steps by rising input: each is for calls above that of the last.",
+            )
+        rates = _rates(step, table.kind, where, document)
+        if not rates:
+            raise document.missing(f"{where}.input")
+        steps.append(Step(size, rates))
+    return tuple(steps)
+
+
+def _rates(
+    table: PriceTable | StepTable, kind: PriceKind, path: str, document: Document
+) -> dict[Leaf, Rate]:
+    """Return the prices that are written in a table, by what they are prices of."""
+    takes = LEAVES_NEEDED[kind] | LEAVES_BESIDE[kind]
+    rates: dict[Leaf, Rate] = {}
+    for name, (leaf, per) in _PRICES.items():
+        price = getattr(table, name, None)
+        if price is None:
+            continue
+        if leaf not in takes:
+            names = [each for each, (its, _) in _PRICES.items() if its in takes]
+            named = ", ".join(names) or "no price at all"
+            raise document.fault(
+                f"{path}.{name}", f'A price of kind "{kind}" takes {named}.'
+            )
+        if leaf in rates:
+            raise document.fault(
+                f"{path}.{name}", "The same is priced above, by another unit."
+            )
+        rates[leaf] = Rate(price.pico, per)
+    return rates

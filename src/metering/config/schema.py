@@ -25,6 +25,7 @@ __all__ = [
     "RateTable",
     "RequestTable",
     "RouteTable",
+    "StepTable",
     "StorageTable",
     "TierTable",
 ]
@@ -41,6 +42,10 @@ Units = Annotated[
 ]
 Moment = Annotated[
     Instant, Meta(description="a date-time with offset, such as 2026-02-12T00:00:00Z")
+]
+
+Milliseconds = Annotated[
+    int, Meta(ge=1, le=86_400_000, description="milliseconds, 1 to 86,400,000")
 ]
 
 
@@ -201,16 +206,38 @@ class LimitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     ) = None
 
 
+class StepTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[models.prices.steps]]`: other prices for calls with much input."""
+
+    above_input_tokens: Units
+    input: Usd | None = None
+    output: Usd | None = None
+    cached_input: Usd | None = None
+    cache_write: Usd | None = None
+    reasoning: Usd | None = None
+
+
 class PriceTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[models.prices]]`: what a model costs from one instant until another."""
 
-    kind: Annotated[PriceKind, Meta(description='"token", "time" or "free"')]
+    kind: Annotated[
+        PriceKind,
+        Meta(description='"token", "time", "audio", "image", "request" or "free"'),
+    ]
     input: Usd | None = None
     output: Usd | None = None
     cached_input: Usd | None = None
     cache_write: Usd | None = None
     reasoning: Usd | None = None
     per_second: Usd | None = None
+    per_hour: Usd | None = None
+    audio_per_second: Usd | None = None
+    audio_per_minute: Usd | None = None
+    audio_per_hour: Usd | None = None
+    per_image: Usd | None = None
+    per_request: Usd | None = None
+    billed_ms_min: Milliseconds | None = None
+    steps: tuple[StepTable, ...] = ()
     start: Moment | None = field(default=None, name="from")
     until: Moment | None = None
 
@@ -221,12 +248,8 @@ class ModelTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     name: Text
     aliases: tuple[Text, ...] = ()
     context_tokens_max: Units | None = None
-    compute_ms_max: (
-        Annotated[
-            int, Meta(ge=1, le=86_400_000, description="milliseconds, 1 to 86,400,000")
-        ]
-        | None
-    ) = None
+    compute_ms_max: Milliseconds | None = None
+    audio_ms_max: Milliseconds | None = None
     prices: tuple[PriceTable, ...] = ()
 
 

@@ -2,10 +2,21 @@
 
 from metering.pricing.book import PriceBook, PricedModel
 from metering.pricing.published import PublishedPrices, refuse_changed_past
-from metering.pricing.rates import Leaf, Rate, Step
-from metering.pricing.version import PriceKind, PriceVersion
+from metering.pricing.rates import (
+    LEAVES_BESIDE,
+    LEAVES_NEEDED,
+    TIMES,
+    Leaf,
+    PriceKind,
+    Rate,
+    Step,
+)
+from metering.pricing.version import PriceVersion
 
 __all__ = [
+    "LEAVES_BESIDE",
+    "LEAVES_NEEDED",
+    "TIMES",
     "Leaf",
     "PriceBook",
     "PriceKind",

@@ -17,6 +17,8 @@ class PricedModel:
     Attributes:
         name: As requests name it.
         versions: Its prices, oldest first, without overlap or gap.
+        reasoning: Whether it reasons before it answers: tiers may have a cap of their
+            own for that.
         context_tokens_max: Context length; None if unknown.
         compute_ms_max: Longest compute time of one call, held for time prices.
         audio_ms_max: Longest audio of one call, held for prices of audio.
@@ -28,6 +30,7 @@ class PricedModel:
 
     name: str
     versions: tuple[PriceVersion, ...]
+    reasoning: bool = False
     context_tokens_max: int | None = None
     compute_ms_max: int | None = None
     audio_ms_max: int | None = None

@@ -9,9 +9,12 @@ import msgspec
 from metering.errors import ConfigurationError
 
 __all__ = [
+    "LEAVES_BESIDE",
+    "LEAVES_NEEDED",
     "TIMES",
     "TOKENS",
     "Leaf",
+    "PriceKind",
     "Rate",
     "Step",
     "checked_steps",
@@ -41,6 +44,29 @@ TOKENS: frozenset[Leaf] = frozenset({*_PARENT.keys(), *_PARENT.values()})
 
 TIMES: frozenset[Leaf] = frozenset({"compute_ms", "audio_ms"})
 """Leaves that a minimum can be billed of."""
+
+PriceKind = Literal["token", "time", "audio", "image", "request", "free"]
+"""What is counted: tokens, compute time, audio time, images, calls, or nothing."""
+
+LEAVES_NEEDED: dict[PriceKind, frozenset[Leaf]] = {
+    "token": frozenset({"input_tokens", "output_tokens"}),
+    "time": frozenset({"compute_ms"}),
+    "audio": frozenset({"audio_ms"}),
+    "image": frozenset({"images"}),
+    "request": frozenset({"requests"}),
+    "free": frozenset(),
+}
+"""Without which a price is none of its kind."""
+
+LEAVES_BESIDE: dict[PriceKind, frozenset[Leaf]] = {
+    "token": frozenset({*_PARENT, "audio_ms", "requests"}),
+    "time": frozenset({"requests"}),
+    "audio": frozenset({"requests"}),
+    "image": frozenset({"requests"}),
+    "request": frozenset(),
+    "free": frozenset(),
+}
+"""What a price of a kind may have beside what it needs."""
 
 
 class Rate(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):

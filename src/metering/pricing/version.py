@@ -5,12 +5,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from math import lcm
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from metering.errors import ConfigurationError
 from metering.pricing.rates import (
+    LEAVES_BESIDE,
+    LEAVES_NEEDED,
     TOKENS,
     Leaf,
+    PriceKind,
     Rate,
     Step,
     checked_steps,
@@ -19,27 +22,7 @@ from metering.pricing.rates import (
 )
 from metering.usage import Usage
 
-__all__ = ["PriceKind", "PriceVersion", "version_at"]
-
-PriceKind = Literal["token", "time", "audio", "image", "request", "free"]
-"""What is counted: tokens, compute time, audio time, images, calls, or nothing."""
-
-_NEEDED: dict[PriceKind, frozenset[Leaf]] = {
-    "token": frozenset({"input_tokens", "output_tokens"}),
-    "time": frozenset({"compute_ms"}),
-    "audio": frozenset({"audio_ms"}),
-    "image": frozenset({"images"}),
-    "request": frozenset({"requests"}),
-    "free": frozenset(),
-}
-_BESIDE: dict[PriceKind, frozenset[Leaf]] = {
-    "token": frozenset({*TOKENS, "audio_ms", "requests"}),
-    "time": frozenset({"requests"}),
-    "audio": frozenset({"requests"}),
-    "image": frozenset({"requests"}),
-    "request": frozenset(),
-    "free": frozenset(),
-}
+__all__ = ["PriceVersion", "version_at"]
 
 
 class _Band(NamedTuple):
@@ -129,7 +112,7 @@ class PriceVersion:
             raise ConfigurationError(
                 f"A price of {self.model!r} ends at or before its start; end it later."
             )
-        needed, beside = _NEEDED[self.kind], _BESIDE[self.kind]
+        needed, beside = LEAVES_NEEDED[self.kind], LEAVES_BESIDE[self.kind]
         if not needed <= rates.keys() <= needed | beside:
             wanted = ", ".join(sorted(needed)) or "no rates at all"
             may = f", and may take {', '.join(sorted(beside))}" if beside else ""
