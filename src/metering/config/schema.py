@@ -247,6 +247,7 @@ class ModelTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     name: Text
     aliases: tuple[Text, ...] = ()
+    reasoning: Flag = False
     context_tokens_max: Units | None = None
     compute_ms_max: Milliseconds | None = None
     audio_ms_max: Milliseconds | None = None
