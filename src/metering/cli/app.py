@@ -1,0 +1,63 @@
+"""The command line as a whole: every group and command, and in which order."""
+
+from typing import Annotated
+
+import typer
+
+from metering import __version__
+from metering.cli.accounts import accounts
+from metering.cli.check import check
+from metering.cli.command import command
+from metering.cli.credits import credits_
+from metering.cli.init import init
+from metering.cli.keys import keys
+from metering.cli.payments import payments
+from metering.cli.price import price
+from metering.cli.usage import usage
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    name="metering",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of an option
+    if asked:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback(
+    epilog="Exit codes: 0 all is well, 1 something was found (check, verify), 2 it"
+    " could not be done: arguments, plan, or a store that does not answer."
+)
+def _metering(
+    *,
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Its number."),
+    ] = False,
+) -> None:
+    """Tiers, limits, prices and bills of a metered service, from a terminal.
+
+    A command works on the plan and the data of the service, beside it or without it.
+    """
+
+
+_PLAN = "The plan"
+_LOOK_UP = "Accounts and money"
+
+command(app, "init", panel=_PLAN)(init)
+command(app, "check", panel=_PLAN)(check)
+app.add_typer(price, rich_help_panel=_PLAN)
+
+app.add_typer(accounts, rich_help_panel=_LOOK_UP)
+app.add_typer(keys, rich_help_panel=_LOOK_UP)
+app.add_typer(payments, rich_help_panel=_LOOK_UP)
+app.add_typer(credits_, rich_help_panel=_LOOK_UP)
+command(app, "usage", panel=_LOOK_UP)(usage)

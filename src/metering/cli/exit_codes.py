@@ -1,0 +1,9 @@
+"""How a command ends: 0 where all is well."""
+
+__all__ = ["FAILED", "FOUND"]
+
+FOUND = 1
+"""It looked for faults and found some."""
+
+FAILED = 2
+"""It could not do its work: arguments, plan, or a store that does not answer."""

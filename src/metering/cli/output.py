@@ -1,0 +1,128 @@
+"""How commands answer: a JSON document, or tables and sentences for people."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import msgspec
+from rich import box
+from rich.console import Console, RenderableType
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+__all__ = ["Output", "bullets", "facts", "table"]
+
+
+class Output:
+    """Writes answers to standard output, and all else to standard error.
+
+    Args:
+        as_json: Whether the answer is one JSON document.
+    """
+
+    def __init__(self, *, as_json: bool) -> None:
+        self.as_json = as_json
+        self._console = Console(highlight=False, markup=False, emoji=False)
+        self._aside = Console(stderr=True, highlight=False, markup=False, emoji=False)
+
+    def show(self, document: object, *readable: RenderableType) -> None:
+        """Write the answer.
+
+        Args:
+            document: What `--json` writes: maps, lists, strings, whole numbers.
+            *readable: The same for people.
+        """
+        if self.as_json:
+            text = msgspec.json.format(msgspec.json.encode(document), indent=2)
+            sys.stdout.write(text.decode() + "\n")
+            return
+        for part in readable:
+            self._console.print(part)
+
+    def show_verbatim(self, line: str) -> None:
+        """Write a line that is to be copied: it is never wrapped, whatever its length.
+
+        It is left out of JSON, where the document has it.
+        """
+        if not self.as_json:
+            sys.stdout.write(line + "\n")
+
+    def note(self, sentence: str) -> None:
+        """Say beside the answer what is good to know."""
+        self._aside.print(sentence, style="dim")
+
+    def error(self, sentence: str) -> None:
+        """Say why the command could not do its work."""
+        self._aside.print(f"Error: {sentence}", style="red", soft_wrap=True)
+
+    def progress(self) -> Progress:
+        """Return a bar that is seen while a terminal watches, and leaves no trace."""
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._aside,
+            transient=True,
+        )
+
+
+def table(
+    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
+) -> Table:
+    """Return a table that loses nothing in a narrow window: long cells are folded.
+
+    Args:
+        title: What it shows.
+        columns: Their names; one that ends with ">" is set to the right.
+        rows: Their cells.
+    """
+    made = _empty(title)
+    for name in columns:
+        right = name.endswith(">")
+        made.add_column(
+            name.removesuffix(">"),
+            justify="right" if right else "left",
+            overflow="fold",
+            no_wrap=right,
+        )
+    for row in rows:
+        made.add_row(*map(str, row))
+    return made
+
+
+def facts(title: str, pairs: Iterable[tuple[str, str]]) -> Table:
+    """Return names and what is said of each, one a line."""
+    made = _empty(title, headed=False)
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column(overflow="fold")
+    for pair in pairs:
+        made.add_row(*pair)
+    return made
+
+
+def bullets(title: str, lines: Iterable[str]) -> Table:
+    """Return sentences, one below the other."""
+    made = _empty(title, headed=False)
+    made.add_column(no_wrap=True)
+    made.add_column(overflow="fold")
+    for line in lines:
+        made.add_row("-", line)
+    return made
+
+
+def _empty(title: str, *, headed: bool = True) -> Table:
+    return Table(
+        title=title,
+        show_header=headed,
+        title_justify="left",
+        title_style="bold",
+        box=box.SIMPLE_HEAD,
+        header_style="dim",
+        padding=(0, 1, 0, 0),
+    )

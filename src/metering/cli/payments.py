@@ -1,0 +1,81 @@
+"""`metering payments`: money received."""
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from metering.cli.accounts import AccountId
+from metering.cli.command import command, group
+from metering.cli.desk import Desk
+from metering.cli.output import table
+from metering.cli.values import account_document, amount
+from metering.clock import iso_utc
+from metering.ledger import Payment
+from metering.money import format_usd
+
+__all__ = ["payments"]
+
+payments = group("payments", "Money received: record, list.")
+
+
+class _Kind(StrEnum):
+    INVOICE = "invoice"
+    CREDIT_PURCHASE = "credit_purchase"
+    EARLY_PAYMENT = "early_payment"
+
+
+@command(payments, "record")
+async def record(
+    desk: Desk,
+    account: AccountId,
+    usd: Annotated[str, typer.Argument(metavar="USD", help='Dollars, such as "50".')],
+    reference: Annotated[
+        str, typer.Option(help="The payment processor's id; each counts once.")
+    ],
+    kind: Annotated[_Kind, typer.Option(help="What was paid for.")],
+) -> None:
+    """Record a payment, once a reference; the tier may rise with it."""
+    meter = desk.opened
+    tiers = meter.plan.tiers
+    before = tiers.tier_of(await meter.accounts.get(account))
+    paid = await meter.billing.record_payment(
+        account, usd=usd, reference=reference, kind=kind.value
+    )
+    tier = tiers.tier_of(paid)
+    rise = f", up from {before.name}" if tier.level > before.level else ""
+    desk.output.show(
+        account_document(paid, tiers) | {"reference": reference},
+        f"{account} has paid {amount(paid.lifetime_paid_p)} so far, and is in"
+        f" {tier.name}{rise}.",
+    )
+    desk.note_reach()
+    in_memory = (meter.plan.limits_store or "memory://").startswith("memory:")
+    if kind is _Kind.EARLY_PAYMENT and in_memory:
+        desk.output.note(
+            "But the room that it makes in this period's limit is counted in the memory"
+            " of a running service, which learns of it when it is started again. Where"
+            " limits are shared ([storage] limits), it is there at once."
+        )
+
+
+@command(payments, "list")
+async def list_payments(desk: Desk, account: AccountId) -> None:
+    """List the payments of an account, oldest first."""
+    await desk.opened.accounts.get(account)
+    found = await desk.read(desk.ledger.payments, account)
+    rows = [(iso_utc(p.at_ns), p.reference, p.kind, amount(p.amount_p)) for p in found]
+    desk.output.show(
+        [_document(payment) for payment in found],
+        table(f"Payments of {account}", ("at", "reference", "kind", "amount>"), rows),
+    )
+
+
+def _document(payment: Payment) -> dict[str, object]:
+    return {
+        "reference": payment.reference,
+        "account": payment.account_id,
+        "kind": payment.kind,
+        "usd": format_usd(payment.amount_p),
+        "at": iso_utc(payment.at_ns),
+    }

@@ -1,0 +1,83 @@
+"""The command line in this process, in a folder of its own, with the preset."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import structlog
+from typer.testing import CliRunner
+
+from metering.cli.app import app
+
+
+class Ended:
+    """How a command ended, and what it wrote where."""
+
+    def __init__(self, result):
+        self.code = result.exit_code
+        self.out = result.stdout
+        self.aside = " ".join(result.stderr.split())  # as one line, however wide
+
+    @property
+    def document(self):
+        """The answer of a command that was called with --json."""
+        return json.loads(self.out)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """The folder in which commands run; nothing else names a plan or data."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("DATA", "LEDGER", "LIMITS", "WINDOWS", "KEY_PEPPER"):
+        monkeypatch.delenv(f"METERING_{name}", raising=False)
+    monkeypatch.setenv("METERING_CONFIG", "preset:friendli")
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("TERM", "dumb")
+    return Path(tmp_path)
+
+
+@pytest.fixture
+def run(home):  # noqa: ARG001 - where it runs
+    """Run one command; a bug in it shows as it is."""
+    logging = structlog.get_config()
+
+    def invoke(*arguments, stdin=None):
+        result = CliRunner().invoke(app, arguments, input=stdin)
+        if result.exception is not None and not isinstance(
+            result.exception, SystemExit
+        ):
+            raise result.exception
+        return Ended(result)
+
+    yield invoke
+    structlog.configure(**logging)
+
+
+@pytest.fixture
+def read(run):
+    """Run a command with --json that must succeed; return its document."""
+
+    def invoke(*arguments):
+        ended = run(*arguments, "--json")
+        assert 0 == ended.code, ended.aside
+        return ended.document
+
+    return invoke
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """A data home with one account, made once: to make a ledger takes a while."""
+    data = tmp_path_factory.mktemp("made") / "data"
+    arguments = ("accounts", "create", "acme", "--config", "preset:friendli")
+    assert 0 == CliRunner().invoke(app, (*arguments, "--data", str(data))).exit_code
+    return data
+
+
+@pytest.fixture
+def acme(home, made):
+    """An account with its sign-up credit."""
+    shutil.copytree(made, home / ".metering")
+    return "acme"
