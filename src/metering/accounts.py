@@ -86,13 +86,15 @@ class Agreement(TypedDict, total=False):
     """What was agreed with one account, as a plan would write it.
 
     Attributes:
-        output_tokens_max: Output cap per request, such as "32K".
+        output_tokens_max: Output cap per request, such as "32K", of all models.
+        reasoning_output_tokens_max: The same of models that reason, where it differs.
         usage_limit: Monthly limit in dollars, such as "500".
         requests: Request limits by model class, such as {"paid": "2000/minute"}.
         prices: Token prices by model: dollars per 1M tokens.
     """
 
     output_tokens_max: str | int | None
+    reasoning_output_tokens_max: str | int | None
     usage_limit: str | int | Decimal | None
     requests: Mapping[ModelClass, str | RequestRate] | None
     prices: Mapping[str, AgreedPrices] | None
@@ -102,13 +104,15 @@ class Overrides(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
     """What was agreed with one account; None leaves the tier's own value.
 
     Attributes:
-        output_tokens_max: Output cap per request, in tokens.
+        output_tokens_max: Output cap per request, in tokens, of all models.
+        reasoning_output_tokens_max: The same of models that reason, where it differs.
         usage_limit_p: Monthly limit in pico-dollars.
         requests: Request limits by model class.
         prices: Token prices by model.
     """
 
     output_tokens_max: int | None = None
+    reasoning_output_tokens_max: int | None = None
     usage_limit_p: int | None = None
     requests: dict[ModelClass, RateOverride] = {}
     prices: dict[str, TokenPrices] = {}
@@ -124,8 +128,10 @@ class Overrides(msgspec.Struct, frozen=True, omit_defaults=True, kw_only=True):
             msgspec.json.decode(msgspec.json.encode(self), type=Overrides)
         except (msgspec.MsgspecError, TypeError, OverflowError, ValueError) as error:
             raise ConfigurationError(f"Overrides cannot be used: {error}.") from None
-        if self.output_tokens_max is not None:
-            _check_int("output_tokens_max", self.output_tokens_max, 1, _TOKENS_MAX)
+        for name in ("output_tokens_max", "reasoning_output_tokens_max"):
+            cap = getattr(self, name)
+            if cap is not None:
+                _check_int(name, cap, 1, _TOKENS_MAX)
         if self.usage_limit_p is not None:
             _check_int("usage_limit_p", checked(self.usage_limit_p), 0, AMOUNT_MAX_P)
         for kind, rate in self.requests.items():
@@ -256,6 +262,7 @@ class Tier:
         payment_method: Whether a payment method is enough or needed to qualify.
         requests: Request quotas by model class.
         output_tokens_max: Tokens that one request may write, over all its outputs each.
+        reasoning_output_tokens_max: The same of models that reason; None: no other.
         usage_limit_p: Monthly limit in pico-dollars; None for no monthly limit.
         funding: `credit` if only granted credit may be spent.
     """
@@ -266,6 +273,7 @@ class Tier:
     payment_method: bool = False
     requests: dict[ModelClass, tuple[RateQuota, ...]] = field(default_factory=dict)
     output_tokens_max: int
+    reasoning_output_tokens_max: int | None = None
     usage_limit_p: int | None = None
     funding: FundingMode = "postpaid"
 

@@ -50,6 +50,10 @@ class Biller:
         self._ledger = ledger
         self._journal = journal
 
+    def model(self, name: str) -> PricedModel | None:
+        """Return the model of that name or alias, or None."""
+        return self._prices.model(name)
+
     def quote(self, name: str, caller: Resolved | None, now_ns: int) -> Quote:
         """Return the price of a model for that caller at that instant."""
         model = self._prices.model(name)

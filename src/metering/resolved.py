@@ -22,6 +22,7 @@ class Resolved:
         tier: The tier just then.
         requests: One request's demands on the request quotas, by model class.
         output_tokens_max: Cap of one output, in tokens.
+        reasoning_output_tokens_max: The same of models that reason.
         usage_limit_p: Monthly limit in pico-dollars, or None.
         funding: Whether only granted credit may be spent.
         credit: The account's credit when it was read.
@@ -35,6 +36,7 @@ class Resolved:
     tier: Tier
     requests: Mapping[ModelClass, tuple[Demand, ...]]
     output_tokens_max: int
+    reasoning_output_tokens_max: int
     usage_limit_p: int | None
     funding: FundingMode
     credit: CreditState
@@ -57,7 +59,13 @@ def resolved(
     quotas = dict(tier.requests)
     quotas.update({kind: (rate.quota(),) for kind, rate in agreed.requests.items()})
     limit = agreed.usage_limit_p
-    cap = agreed.output_tokens_max
+    cap = agreed.output_tokens_max or tier.output_tokens_max
+    # An agreed cap is one of all models, so it wins over the tier's for some.
+    reasoning_caps = (
+        agreed.reasoning_output_tokens_max,
+        agreed.output_tokens_max,
+        tier.reasoning_output_tokens_max,
+    )
     if credit.changes_ns is not None:
         good_until_ns = min(good_until_ns, credit.changes_ns)
     return Resolved(
@@ -69,7 +77,8 @@ def resolved(
             kind: tuple(_request(f"{{{account.id}}}:rpm:{kind}", rates))
             for kind, rates in quotas.items()
         },
-        output_tokens_max=tier.output_tokens_max if cap is None else cap,
+        output_tokens_max=cap,
+        reasoning_output_tokens_max=next(filter(None, reasoning_caps), cap),
         usage_limit_p=tier.usage_limit_p if limit is None else limit,
         funding=tier.funding,
         credit=credit,

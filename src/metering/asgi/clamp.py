@@ -9,6 +9,7 @@ from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
 from metering.asgi.refusal import Refusal
 from metering.facts import RequestFacts
+from metering.resolved import Resolved
 
 __all__ = ["ClampMiddleware"]
 
@@ -39,7 +40,7 @@ class ClampMiddleware(Piece):
             return refusal
         cap = self._output_tokens_max
         if call.caller is not None:
-            cap = call.caller.output_tokens_max
+            cap = self._cap_of(call.caller, call.facts)
         if cap is None:
             return None
         if self.parts.clamp == "strict":
@@ -48,6 +49,13 @@ class ClampMiddleware(Piece):
                 return refusal
         lower(call, call.facts, cap)
         return None
+
+    def _cap_of(self, caller: Resolved, facts: RequestFacts) -> int:
+        biller = self.parts.biller
+        model = None if biller is None else biller.model(facts.model)
+        if model is not None and model.reasoning:
+            return caller.reasoning_output_tokens_max
+        return caller.output_tokens_max
 
 
 def _asks_for_more(facts: RequestFacts, cap: int) -> Refusal | None:

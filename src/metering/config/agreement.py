@@ -23,6 +23,7 @@ _PER_TOKENS = 1_000_000
 class _AgreementTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     usage_limit: Usd | None = None
     output_tokens_max: Units | None = None
+    reasoning_output_tokens_max: Units | None = None
     requests: RequestTable = RequestTable()
     prices: dict[str, Any] = {}
 
@@ -47,8 +48,10 @@ def agreed_overrides(account_id: str, agreed: Agreement) -> Overrides:
     document = Document(terms, source)
     table = document.read(_AgreementTable)
     limit, cap = table.usage_limit, table.output_tokens_max
+    reasoning = table.reasoning_output_tokens_max
     return Overrides(
         output_tokens_max=cap.units if cap else None,
+        reasoning_output_tokens_max=reasoning.units if reasoning else None,
         usage_limit_p=limit.pico if limit else None,
         requests=_requests(table.requests, document),
         prices={

@@ -173,6 +173,7 @@ class TierTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     by_agreement: Flag = False
     requests: RequestTable = RequestTable()
     output_tokens_max: Units
+    reasoning_output_tokens_max: Units | None = None
     usage_limit: Usd | None = None
     funding: Annotated[
         Literal["credit", "postpaid"], Meta(description='"credit" or "postpaid"')

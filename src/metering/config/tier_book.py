@@ -52,6 +52,7 @@ def _check_qualification(
 
 def _tier(table: TierTable, path: str, document: Document) -> Tier:
     spend, limit = table.lifetime_spend, table.usage_limit
+    reasoning = table.reasoning_output_tokens_max
     least_p = spend.pico if spend else 0
     return Tier(
         level=table.level,
@@ -60,6 +61,7 @@ def _tier(table: TierTable, path: str, document: Document) -> Tier:
         payment_method=table.payment_method,
         requests=request_quotas(table.requests, f"{path}.requests", document),
         output_tokens_max=table.output_tokens_max.units,
+        reasoning_output_tokens_max=reasoning.units if reasoning else None,
         usage_limit_p=limit.pico if limit else None,
         funding=table.funding,
     )
