@@ -2,6 +2,7 @@
 
 from metering.journal.journal import Journal, JournalFaults
 from metering.journal.replay import Adoption, adopt_orphans
+from metering.journal.second_try import SecondTry, post_set_aside, set_aside_events
 from metering.journal.set_aside import RefusedEvent, SetAside
 
 __all__ = [
@@ -9,6 +10,9 @@ __all__ = [
     "Journal",
     "JournalFaults",
     "RefusedEvent",
+    "SecondTry",
     "SetAside",
     "adopt_orphans",
+    "post_set_aside",
+    "set_aside_events",
 ]

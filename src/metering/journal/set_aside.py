@@ -1,10 +1,12 @@
 """Events that a ledger refuses for themselves, set aside so that all others go on."""
 
+import fcntl
 import os
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -12,7 +14,7 @@ from metering.errors import MeteringError, StorageError
 from metering.stores import PostReport
 from metering.usage import UsageEvent
 
-__all__ = ["BYTES_MAX", "RefusedEvent", "SetAside", "set_aside_path"]
+__all__ = ["BYTES_MAX", "RefusedEvent", "SetAside", "held", "set_aside_path"]
 
 BYTES_MAX = 64 * 1024 * 1024
 """How large the file may grow: some 100,000 events."""
@@ -35,6 +37,17 @@ class _Sorted(NamedTuple):
 def set_aside_path(home: Path) -> Path:
     """Return the file in which a data home keeps what was set aside."""
     return home / "journal" / "set-aside.jsonl"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[IO[bytes]]:
+    """Open the file to append to it while no other process does, or takes it away."""
+    while True:
+        with open(path, "a+b", opener=_private) as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            if _is_at(path, file):
+                yield file
+                return
 
 
 class SetAside:
@@ -104,8 +117,8 @@ class SetAside:
         lines = [_encode(each) + b"\n" for each in refused]
         try:
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with open(self._path, "ab", opener=_private) as file:
-                room = self._bytes_max - file.tell()
+            with held(self._path) as file:
+                room = self._bytes_max - _end_line(file)
                 kept = 0
                 for line in lines:
                     room -= len(line)
@@ -122,6 +135,22 @@ class SetAside:
                 " there, or mend the disk."
             ) from error
         return kept
+
+
+def _is_at(path: Path, file: IO[bytes]) -> bool:
+    """Whether nobody took the file away between its opening and its lock."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return False
+
+
+def _end_line(file: IO[bytes]) -> int:
+    """End a line that a power cut left without its end; return the file's size."""
+    size = file.seek(0, os.SEEK_END)
+    if size and os.pread(file.fileno(), 1, size - 1) != b"\n":
+        size += file.write(b"\n")
+    return size
 
 
 def _private(path: str, flags: int) -> int:
