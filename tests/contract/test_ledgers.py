@@ -20,3 +20,17 @@ class TestMemory(LedgerContract):
     def ledger(self):
         with closing(SqlLedger("sqlite://", tiers=PLAN)) as ledger:
             yield ledger
+
+
+@pytest.fixture(scope="module")
+def shared_url(postgres):
+    """A database that is emptied for each test, for a new one takes its time."""
+    return postgres.migrated()
+
+
+class TestPostgres(LedgerContract):
+    @pytest.fixture
+    def ledger(self, shared_url, empty_tables):
+        empty_tables(shared_url)
+        with closing(SqlLedger(shared_url, tiers=PLAN)) as ledger:
+            yield ledger

@@ -32,7 +32,7 @@ def wait(*_):
 """
 
 _TOGETHER = f"""{_START}
-import metering.backends.sql.migrate  # so that no time is lost with it
+import metering.backends.sql.upgrade  # so that no time is lost with it
 wait()
 account = Account(id="acme", created_ns=1)
 ledger.create(account, promo(100))

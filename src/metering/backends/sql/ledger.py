@@ -7,10 +7,18 @@ from typing import Concatenate, ParamSpec, TypeVar
 from weakref import finalize
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import DBAPIError
 
 from metering.accounts import Account, ApiKey, TierBook
-from metering.backends.sql import identity, key_spending, money, posting, pricing, reading
-from metering.backends.sql.sqlite import Sqlite
+from metering.backends.sql import (
+    identity,
+    key_spending,
+    money,
+    posting,
+    pricing,
+    reading,
+)
+from metering.backends.sql.database import TIMEOUT_MS, database_of
 from metering.ledger import CreditGrant, CreditState, Payment, PeriodState
 from metering.pricing import PriceVersion
 from metering.stores import (
@@ -25,31 +33,39 @@ from metering.usage import UsageEvent
 
 __all__ = ["SqlLedger"]
 
+_ATTEMPTS = 5
+"""How often one transaction is begun, where others are in its way."""
+
 _Asked = ParamSpec("_Asked")
 _Answer = TypeVar("_Answer")
 
 
 class SqlLedger:
-    """Keeps the ledger in an SQLite file that several processes share, or in memory.
+    """Keeps the ledger in SQLite, in a file or in memory, or in PostgreSQL.
 
-    The file is opened and brought to the present schema by the first use, so that an
-    instance may be made before a fork. What a method returned from is on the disk. A
-    ledger in memory is one process's, and lasts as long as the instance.
+    The database is opened by the first use, so that an instance may be made before a
+    fork. An SQLite file, which several processes may share, is then brought to the
+    present schema; PostgreSQL must be there already (`metering migrate`). What a method
+    returned from is on the disk. A ledger in memory is one process's, and lasts as
+    long as the instance.
 
     Args:
-        url_or_path: A path, or `sqlite:///` and a path; `sqlite://` is in memory.
+        url_or_path: A path, or `sqlite:///` and a path; `sqlite://` is in memory;
+            `postgresql://USER:PASSWORD@HOST/NAME` as libpq reads it.
         tiers: The tier book that payments are judged by.
-        timeout_ms: How long to wait for another that writes.
+        timeout_ms: How long to wait for another that writes, and for PostgreSQL to take
+            a connection or to answer a statement.
 
     Raises:
-        ConfigurationError: The URL names no file.
-        StorageError: From any method, where the database fails or stays locked.
+        ConfigurationError: The URL names no database, or its driver is not installed;
+            from any method, where the schema is not of this version.
+        StorageError: From any method, where the database fails or does not answer.
     """
 
     def __init__(
-        self, url_or_path: str | Path, *, tiers: TierBook, timeout_ms: int = 5_000
+        self, url_or_path: str | Path, *, tiers: TierBook, timeout_ms: int = TIMEOUT_MS
     ) -> None:
-        self._database = Sqlite(url_or_path, timeout_ms)
+        self._database = database_of(url_or_path, timeout_ms)
         self._tiers = tiers
         self._opening = Lock()
         self._engine: Engine | None = None
@@ -60,7 +76,7 @@ class SqlLedger:
         return self._tiers
 
     def close(self) -> None:
-        """Close every connection; a later call opens the file anew.
+        """Close every connection; a later call opens the database anew.
 
         A ledger in memory stays as it is, until nobody has it any more.
         """
@@ -103,7 +119,7 @@ class SqlLedger:
 
     def publish(self, versions: Iterable[PriceVersion], *, now_ns: int) -> int:
         """Add prices; see `PriceStore.publish`."""
-        return self._write(pricing.publish, versions, now_ns)
+        return self._write(pricing.publish, tuple(versions), now_ns)
 
     def published(self) -> list[PriceVersion]:
         """Return every price; see `PriceStore.published`."""
@@ -155,6 +171,10 @@ class SqlLedger:
         """Return the latest events; see `LedgerReader.events`."""
         return self._read(reading.events, account_id, period, limit)
 
+    def known(self, event_ids: Iterable[str]) -> set[str]:
+        """Return which events are posted; see `LedgerReader.known`."""
+        return self._read(reading.known, event_ids)
+
     def totals(self, account_id: str, period: str) -> list[UsageTotal]:
         """Return totals by model; see `LedgerReader.totals`."""
         return self._read(reading.totals, account_id, period)
@@ -172,11 +192,9 @@ class SqlLedger:
         **kwargs: _Asked.kwargs,
     ) -> _Answer:
         """Read in one snapshot of the whole database."""
-        with (
-            self._database.errors(),
-            self._database.reader(self._opened()).begin() as connection,
-        ):
-            return work(connection, *args, **kwargs)
+        with self._database.errors():
+            engine = self._database.reader(self._opened())
+            return self._transact(engine, lambda on: work(on, *args, **kwargs))
 
     def _write(
         self,
@@ -185,11 +203,24 @@ class SqlLedger:
         **kwargs: _Asked.kwargs,
     ) -> _Answer:
         """Write all or nothing."""
-        with (
-            self._database.errors(),
-            self._database.writer(self._opened()).begin() as connection,
-        ):
-            return work(connection, *args, **kwargs)
+        with self._database.errors():
+            engine = self._database.writer(self._opened())
+            return self._transact(engine, lambda on: work(on, *args, **kwargs))
+
+    def _transact(
+        self, engine: Engine, work: Callable[[Connection], _Answer]
+    ) -> _Answer:
+        attempt = 1
+        while True:
+            try:
+                with engine.begin() as connection:
+                    return work(connection)
+            except DBAPIError as error:
+                if attempt == _ATTEMPTS or not self._database.may_repeat(
+                    error, attempt
+                ):
+                    raise
+            attempt += 1
 
     def _opened(self) -> Engine:
         with self._opening:

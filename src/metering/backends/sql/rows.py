@@ -41,6 +41,8 @@ _decode_rates = msgspec.json.Decoder(
 def account_row(account: Account, tiers: TierBook) -> dict[str, Any]:
     """Return the row of an account, but for its debt."""
     row = asdict(account)
+    row["payment_method"] = int(account.payment_method)
+    row["suspended"] = int(account.suspended)
     row["overrides"] = _encode(account.overrides).decode()
     row["tier"] = tiers.tier_of(account).level
     return row

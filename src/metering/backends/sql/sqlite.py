@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, QueuePool, create_engine, event
-from sqlalchemy.dialects.sqlite import insert
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
+from metering.backends.sql.upsert import insert
 from metering.backends.sql.version import SCHEMA_VERSION, make, schema_version
 from metering.errors import ConfigurationError, StorageError, without_credentials
 
@@ -60,6 +60,10 @@ class Sqlite:
             raise
         return engine
 
+    def migrate(self) -> None:
+        """Bring the schema to its present version, as opening does."""
+        self.open().dispose()
+
     def reader(self, engine: Engine) -> Engine:
         """Return the engine as readers use it: a snapshot that waits for no writer."""
         return engine
@@ -71,6 +75,10 @@ class Sqlite:
         the timeout, if another wrote in between.
         """
         return engine.execution_options(metering_begin="BEGIN IMMEDIATE")
+
+    def may_repeat(self, _error: DBAPIError, _attempt: int) -> bool:
+        """Return False: who has the write lock is disturbed by nobody."""
+        return False
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -141,10 +149,10 @@ class Sqlite:
         with engine.begin() as connection:
             if schema_version(connection) == SCHEMA_VERSION:
                 return
-        from metering.backends.sql.migrate import migrate  # noqa: PLC0415 - see there
+        from metering.backends.sql.upgrade import upgrade  # noqa: PLC0415 - see there
 
         with self.writer(engine).begin() as connection:
-            migrate(connection)
+            upgrade(connection)
 
     def _enter_wal(self, engine: Engine) -> None:
         """Let readers and one writer work at the same time; the file remembers it.
@@ -179,7 +187,8 @@ def _path_of(url_or_path: str | Path) -> Path:
         raise ConfigurationError(
             f"{without_credentials(named)!r} is not a file for the ledger. Write a path"
             ' such as "./ledger" or "ledger.db", or "sqlite:///path/ledger.db";'
-            ' "sqlite://" keeps one in memory.'
+            ' "sqlite://" keeps one in memory, and "postgresql://user@host/name" is'
+            " PostgreSQL."
         )
     return path
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from metering.backends.sql.version import schema_version
 from metering.errors import ConfigurationError
 
-__all__ = ["migrate"]
+__all__ = ["upgrade"]
 
 _SCRIPTS = Path(__file__).parent / "migrations"
 
@@ -23,7 +23,7 @@ _SCRIPTS = Path(__file__).parent / "migrations"
 _one_at_a_time = Lock()
 
 
-def migrate(connection: Connection) -> None:
+def upgrade(connection: Connection) -> None:
     """Upgrade the schema within the transaction that *connection* has begun.
 
     The transaction must hold the write lock; another process may have been first, and
