@@ -222,6 +222,10 @@ class LedgerReader(Protocol):
         """Return the account's latest events, newest first, at most *limit*."""
         ...
 
+    def known(self, event_ids: Iterable[str]) -> set[str]:
+        """Return which of the events are posted, by their ids."""
+        ...
+
     def totals(self, account_id: str, period: str) -> list[UsageTotal]:
         """Return what the account used in that period, by model name."""
         ...

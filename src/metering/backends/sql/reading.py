@@ -37,6 +37,7 @@ __all__ = [
     "grants",
     "joined_sum",
     "keys",
+    "known",
     "payments",
     "period",
     "sliced",
@@ -137,6 +138,17 @@ def events(
         )
         for row in rows
     ]
+
+
+def known(connection: Connection, event_ids: Iterable[str]) -> set[str]:
+    """Return which of the events are posted."""
+    column = schema.usage_events.c.id
+    found: set[str] = set()
+    for ids in sliced(event_ids):
+        found.update(
+            connection.execute(select(column).where(column.in_(ids))).scalars()
+        )
+    return found
 
 
 def totals(connection: Connection, account_id: str, key: str) -> list[UsageTotal]:

@@ -123,6 +123,16 @@ class ReadingContract:
 
         assert "".join(grant.id for grant in ledger.grants("acme")) == "cab"
 
+    def test_says_which_events_are_posted(self, ledger: Ledger) -> None:
+        """Of more ids than fit into one statement; other ids are left out."""
+        open_account(ledger)
+        posted = [used(f"e{number}", 1) for number in range(600)]
+        ledger.post(posted)
+
+        found = ledger.known(["x", *(event.id for event in posted), "y"])
+
+        assert {event.id for event in posted} == found
+
     def test_payments_come_oldest_first(self, ledger: Ledger) -> None:
         """By their instant, then by reference; of that account alone."""
         open_account(ledger)
