@@ -12,7 +12,6 @@ from sqlalchemy.exc import DBAPIError
 from metering.accounts import Account, ApiKey, TierBook
 from metering.backends.sql import (
     identity,
-    key_spending,
     money,
     posting,
     pricing,
@@ -145,10 +144,6 @@ class SqlLedger:
         """Return a period; see `LedgerReader.period`."""
         return self._read(reading.period, account_id, period)
 
-    def key_spent_p(self, key_id: str, period: str) -> int:
-        """Return what calls with a key cost; see `LedgerReader.key_spent_p`."""
-        return self._read(key_spending.key_spent_p, key_id, period)
-
     def credit(self, account_id: str, *, now_ns: int) -> CreditState:
         """Return credit; see `LedgerReader.credit`."""
         return self._read(reading.credit, account_id, now_ns)
@@ -170,10 +165,6 @@ class SqlLedger:
     ) -> list[ChargedEvent]:
         """Return the latest events; see `LedgerReader.events`."""
         return self._read(reading.events, account_id, period, limit)
-
-    def known(self, event_ids: Iterable[str]) -> set[str]:
-        """Return which events are posted; see `LedgerReader.known`."""
-        return self._read(reading.known, event_ids)
 
     def totals(self, account_id: str, period: str) -> list[UsageTotal]:
         """Return totals by model; see `LedgerReader.totals`."""
