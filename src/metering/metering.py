@@ -20,6 +20,7 @@ from metering.asgi.parts import Identify, Parts
 from metering.asgi.refusal import Refusal
 from metering.asgi.stack import Stack
 from metering.asgi.subjects import Subject
+from metering.asgi.tokenizer import CountTokens, Tokenizer
 from metering.backends.limit_stores import limit_store, window_store
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
@@ -66,6 +67,7 @@ class OwnParts(TypedDict, total=False):
     subjects: Mapping[str, Subject]
     dialects: Sequence[Dialect]
     cold: ColdStart
+    count_tokens: CountTokens | None
 
 
 class Metering:
@@ -85,6 +87,8 @@ class Metering:
         dialects: What the app speaks besides the dialects known here. Each is spoken on
             its own paths, and on those of the plan's routes that name it.
         cold: Warms models up that are not always warm; None: they are.
+        count_tokens: Counts the tokens of a text, given a model's name and the text,
+            for calls that told no usage. Called in a thread. None: they are estimated.
 
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
@@ -105,6 +109,7 @@ class Metering:
         subjects: Mapping[str, Subject] | None = None,
         dialects: Sequence[Dialect] = (),
         cold: ColdStart | None = None,
+        count_tokens: CountTokens | None = None,
     ) -> None:
         self.plan = plan
         self.data = Path(plan.data or DATA_DEFAULT).absolute()
@@ -150,6 +155,7 @@ class Metering:
             journal=self._recorder.journal,
             subjects=_known_subjects(plan.limits, subjects or {}),
             identify=identify,
+            tokenizer=None if count_tokens is None else Tokenizer(count_tokens),
             ready=self.start,
         )
         self._cold = cold

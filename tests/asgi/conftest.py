@@ -100,6 +100,7 @@ class Opener:
         subjects: Any = None,
         dialects: Any = (),
         cold: Any = None,
+        count_tokens: Any = None,
         clock: Any = None,
         **fields: Any,
     ) -> AsyncIterator[Service]:
@@ -115,6 +116,7 @@ class Opener:
             subjects=subjects,
             dialects=dialects,
             cold=cold,
+            count_tokens=count_tokens,
         )
         model = app or FakeModel()
         transport = httpx.ASGITransport(meter.wrap(model))

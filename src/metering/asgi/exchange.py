@@ -68,6 +68,7 @@ class Exchange:
         watch = watch_kind(call, self._parts, replay, send)
         try:
             await self.app(inner, watch.receive, watch.send)
+            await watch.count()
         except BaseException as error:
             watch.end("app_error" if isinstance(error, Exception) else "cancelled")
             # Where the event loop is gone (GeneratorExit) nothing may suspend any more;

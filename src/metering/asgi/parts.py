@@ -9,6 +9,7 @@ from metering.accounts import TierBook
 from metering.asgi.lowering import ClampMode
 from metering.asgi.missing import MissingUsage
 from metering.asgi.subjects import Subject
+from metering.asgi.tokenizer import Tokenizer
 from metering.billing import Biller
 from metering.clock import Clock, system_clock
 from metering.dialects.dialect import Dialect
@@ -46,6 +47,7 @@ class Parts:
             servers serves and no dialect meters; else it passes, with a warning.
         clamp: What becomes of a request for more output than it may have.
         missing_usage: What becomes of a call that never told what it used.
+        tokenizer: Counts its tokens; None: they are estimated.
         drain_ns: How long an app may go on whose client has gone; 0: not at all.
         body_bytes_max: Largest request body.
         durable: Whether a call waits for its journal lines to reach the disk.
@@ -70,6 +72,7 @@ class Parts:
     unmetered_refused: bool = True
     clamp: ClampMode = "cap"
     missing_usage: MissingUsage = field(default_factory=MissingUsage)
+    tokenizer: Tokenizer | None = None
     drain_ns: int = 0
     body_bytes_max: int = 8 * 1024 * 1024
     durable: bool = False

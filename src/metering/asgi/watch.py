@@ -1,5 +1,7 @@
 """Watches one response as it passes, and ends the call at the right moment, once."""
 
+from functools import partial
+
 import structlog
 from starlette.types import Message, Receive, Send
 
@@ -18,6 +20,7 @@ from metering.asgi.record import closing_event, running_event
 from metering.asgi.reported import header_time
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report, StreamReader
+from metering.dialects.texts import TEXT_BYTES_MAX, KeepsText, Text, text_in, text_of
 from metering.errors import StorageError
 from metering.limit_rules import units_used
 from metering.money import format_usd
@@ -33,6 +36,9 @@ READ_BYTES_MAX = 32 * 1024 * 1024
 
 _CHANGED = frozenset({b"content-length", b"content-encoding"})
 """What no longer holds of a stream out of which something was taken."""
+
+_SERVED = range(200, 400)
+"""Statuses of calls that are charged for."""
 
 CHECKPOINT_NS = 2 * NS_PER_S
 CHECKPOINT_CHUNKS = 512
@@ -55,6 +61,7 @@ class Watch:
         "_chunks",
         "_client_wait_ns",
         "_coding",
+        "_counted",
         "_dispatched_ns",
         "_journal_due_ns",
         "_parts",
@@ -66,6 +73,7 @@ class Watch:
         "_settled",
         "_start",
         "_status",
+        "_text",
         "_timed",
         "left",
     )
@@ -81,6 +89,8 @@ class Watch:
         self._plain: list[bytes] | None = None
         self._plain_bytes = 0
         self._coding = b""
+        self._text: KeepsText | None = None
+        self._counted: Report | None = None
         self._chunks = 0
         self._journal_due_ns = call.now_ns + CHECKPOINT_NS
         self._client_wait_ns = 0
@@ -147,6 +157,9 @@ class Watch:
         if kind.startswith(b"text/event-stream"):
             take_out = self._call.take_out_usage
             reader = self._call.dialect.read_stream(take_out_usage=take_out)
+            if self._parts.tokenizer is not None and isinstance(reader, KeepsText):
+                reader.written.keep(TEXT_BYTES_MAX)
+                self._text = reader
             self._reader = open_reader(reader, coding, take_out_usage=take_out)
             if take_out and self._reader is not None:
                 headers = [h for h in headers if h[0].lower() not in _CHANGED]
@@ -214,6 +227,7 @@ class Watch:
         The send may never return (hypercorn's HTTP/2, once the client has left), and
         whoever has the answer finds the room that it left.
         """
+        await self.count()
         self.end("completed")
         journal = self._parts.journal
         if self._parts.durable and journal is not None:
@@ -260,6 +274,28 @@ class Watch:
             )
             journal.checkpoint(event)
 
+    async def count(self) -> None:
+        """Have the tokens counted of a call that told no usage, if somebody does."""
+        call, tokenizer = self._call, self._parts.tokenizer
+        if tokenizer is None or call.event is not None or not call.metered:
+            return
+        if self._status not in _SERVED:
+            return
+        report = self._report()
+        reported = call.reported is not None and call.reported.usage is not None
+        if report.usage is None and not (report.refused or report.failed or reported):
+            began_ns = self._parts.clock()
+            self._counted = await tokenizer.recount(
+                call, report, partial(self._written, report.counted_tokens)
+            )
+            self._client_wait_ns += self._parts.clock() - began_ns
+
+    def _written(self, tokens: int) -> Text | None:
+        if self._text is not None:
+            return text_of(self._text.written)
+        body = self._body()
+        return None if body is None else text_in(body, tokens)
+
     def end(self, ending: Ending) -> None:
         """End the call: its event is made and written. Again, it does nothing."""
         call = self._call
@@ -289,17 +325,24 @@ class Watch:
         return self._reader is not None and self._reader.ended
 
     def _report(self) -> Report:
+        if self._counted is not None:
+            return self._counted
         if self._reader is not None:
             return self._reader.report()
-        if self._plain is not None:
-            body = b"".join(self._plain)
+        body = self._body()
+        return Report() if body is None else self._call.dialect.read_response(body)
+
+    def _body(self) -> bytes | None:
+        """Return a plain answer as the app meant it; None where it is not known."""
+        if self._plain is None:
+            return None
+        body = b"".join(self._plain)
+        try:
             if self._coding:
-                try:
-                    body = decoded_within(self._coding, body, READ_BYTES_MAX)
-                except (TooLongError, UndecodableError):
-                    return Report()
-            return self._call.dialect.read_response(body)
-        return Report()
+                return decoded_within(self._coding, body, READ_BYTES_MAX)
+        except (TooLongError, UndecodableError):
+            return None
+        return body
 
     async def settle(self) -> None:
         """Replace the hold by what was used. Again, it does nothing."""

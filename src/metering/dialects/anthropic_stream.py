@@ -20,6 +20,7 @@ class MessageWatcher:
 
     Attributes:
         ended: Whether `message_stop` has been seen, or an error in its place.
+        written: What the model wrote.
     """
 
     __slots__ = (
@@ -28,15 +29,15 @@ class MessageWatcher:
         "_tally",
         "_told",
         "_told_at",
-        "_written",
         "ended",
+        "written",
     )
 
     def __init__(self) -> None:
         self.ended = False
         self._cutter = EventCutter()
         self._tally = Tally()
-        self._written = TextCounter(_TEXTS)
+        self.written = TextCounter(_TEXTS)
         self._told = 0  # output tokens, by the last event that told them
         self._told_at = 0  # tokens that were counted when it did
         self._failed = False
@@ -59,7 +60,7 @@ class MessageWatcher:
 
     def report(self) -> Report:
         """Return what the stream told so far: of each count the last, never a sum."""
-        since = self._written.tokens - self._told_at
+        since = self.written.tokens - self._told_at
         counted = self._told + since
         report = self._tally.report(counted, partial=since > 0)
         return report._replace(counted_tokens=counted, failed=self._failed)
@@ -75,10 +76,10 @@ class MessageWatcher:
             for event in split_events(block):
                 self._read_event(event)
         else:
-            self._written.add(block)
+            self.written.add(block)
 
     def _read_event(self, event: bytes) -> None:
-        self._written.add(event)
+        self.written.add(event)
         if len(event) > EVENT_BYTES_MAX:
             return
         answer = read_answer(data_of(event))
@@ -93,4 +94,4 @@ class MessageWatcher:
             written = self._tally.add(usage)
             # What the first event tells is but the beginning, and is counted as well.
             if written is not None and answer.message == NULL:
-                self._told, self._told_at = written, self._written.tokens
+                self._told, self._told_at = written, self.written.tokens

@@ -35,15 +35,16 @@ class UsageWatcher:
 
     Attributes:
         ended: Whether `data: [DONE]` has been seen.
+        written: What the model wrote.
     """
 
-    __slots__ = ("_cutter", "_failed", "_told", "_writes", "_written", "ended")
+    __slots__ = ("_cutter", "_failed", "_told", "_writes", "ended", "written")
 
     def __init__(self, *, writes: bool = True) -> None:
         self.ended = False
         self._writes = writes
         self._cutter = EventCutter()
-        self._written = TextCounter()
+        self.written = TextCounter()
         self._failed = False
         self._told = Report()
 
@@ -65,7 +66,7 @@ class UsageWatcher:
 
     def report(self) -> Report:
         """Return what the stream told so far: the last usage, never a sum."""
-        counted = self._written.tokens
+        counted = self.written.tokens
         return self._told._replace(counted_tokens=counted, failed=self._failed)
 
     def _read(self, block: bytes) -> None:
@@ -79,10 +80,10 @@ class UsageWatcher:
             for event in split_events(block):
                 self._read_event(event)
         else:
-            self._written.add(block)
+            self.written.add(block)
 
     def _read_event(self, event: bytes) -> None:
-        self._written.add(event)
+        self.written.add(event)
         if len(event) > EVENT_BYTES_MAX:
             return
         data = data_of(event)

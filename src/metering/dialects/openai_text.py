@@ -29,13 +29,29 @@ class TextCounter:
 
     Args:
         names: Names of the members that hold text, the most frequent first.
+
+    Attributes:
+        kept: The text itself as JSON writes it, once it is to be kept.
+        unkept_bytes: How much of it did not fit then.
     """
 
-    __slots__ = ("_any_mark", "_events", "_mark", "_marks", "_text_bytes")
+    __slots__ = (
+        "_any_mark",
+        "_events",
+        "_mark",
+        "_marks",
+        "_room",
+        "_text_bytes",
+        "kept",
+        "unkept_bytes",
+    )
 
     def __init__(self, names: tuple[str, ...] = _NAMES) -> None:
         self._events = 0
         self._text_bytes = 0
+        self._room: int | None = None
+        self.kept = bytearray()
+        self.unkept_bytes = 0
         self._marks, self._any_mark = _spellings(names)
         self._mark = self._marks[0]
 
@@ -43,6 +59,10 @@ class TextCounter:
     def tokens(self) -> int:
         """About how many tokens were written: one an event, more where it is long."""
         return max(self._events, -(-self._text_bytes // TEXT_BYTES_PER_TOKEN))
+
+    def keep(self, bytes_max: int) -> None:
+        """Keep the text from now on, up to so many bytes."""
+        self._room = bytes_max
 
     def add(self, block: bytes) -> None:
         """Take the next whole events. Those without text, such as the role's, are 0."""
@@ -53,12 +73,15 @@ class TextCounter:
         if at >= 0 and block.rfind(mark, 0, at) < 0:
             start = at + len(mark)
             if block.rfind(b"\\") < 0:
-                size = block.find(b'"', start) - start
+                end = block.find(b'"', start)
+                size = end - start
             else:
-                size = _escaped(block, start)[1]
+                end, size = _escaped(block, start)
             if size > 0:
                 self._events += 1
                 self._text_bytes += size
+                if self._room is not None:
+                    self._keep(block[start:end], size)
                 return
         self._add_other(block)
 
@@ -91,8 +114,17 @@ class TextCounter:
                 found = True
                 self._events += 1
                 self._text_bytes += size
+                if self._room is not None:
+                    self._keep(block[start:end], size)
             at = block.find(mark, end)
         return found
+
+    def _keep(self, text: bytes, size: int) -> None:
+        if self._room is not None and len(text) <= self._room:
+            self._room -= len(text)
+            self.kept += text
+        else:
+            self.unkept_bytes += size
 
 
 def _escaped(block: bytes, start: int) -> tuple[int, int]:

@@ -43,15 +43,16 @@ class ResponseWatcher:
 
     Attributes:
         ended: Whether the response was completed, cut or failed.
+        written: What the model wrote.
     """
 
-    __slots__ = ("_cutter", "_failed", "_finder", "_told", "_written", "ended")
+    __slots__ = ("_cutter", "_failed", "_finder", "_told", "ended", "written")
 
     def __init__(self) -> None:
         self.ended = False
         self._cutter = EventCutter()
         self._finder: MemberFinder | None = None  # while an overlong event passes
-        self._written = TextCounter(_TEXTS)
+        self.written = TextCounter(_TEXTS)
         self._failed = False
         self._told = Report()
 
@@ -71,7 +72,7 @@ class ResponseWatcher:
             self._read(b"".join(whole))
             self._finder = MemberFinder((_TYPE, _ERROR, *_INNER.values()))
             self._finder.feed(start)
-            self._written.add(start)
+            self.written.add(start)
         elif block:
             self._read(block)
         return chunk
@@ -84,7 +85,7 @@ class ResponseWatcher:
 
     def report(self) -> Report:
         """Return what the stream told so far."""
-        counted = self._written.tokens
+        counted = self.written.tokens
         return self._told._replace(counted_tokens=counted, failed=self._failed)
 
     def _read(self, block: bytes) -> None:
@@ -93,10 +94,10 @@ class ResponseWatcher:
             for event in split_events(block):
                 self._read_event(event)
         else:
-            self._written.add(block)
+            self.written.add(block)
 
     def _read_event(self, event: bytes) -> None:
-        self._written.add(event)
+        self.written.add(event)
         data = data_of(event)
         if data.startswith(_DONE):
             self.ended = True
