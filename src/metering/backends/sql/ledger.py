@@ -166,6 +166,10 @@ class SqlLedger:
         """Return the latest events; see `LedgerReader.events`."""
         return self._read(reading.events, account_id, period, limit)
 
+    def known(self, event_ids: Iterable[str]) -> set[str]:
+        """Return which events are posted; see `LedgerReader.known`."""
+        return self._read(reading.known, event_ids)
+
     def totals(self, account_id: str, period: str) -> list[UsageTotal]:
         """Return totals by model; see `LedgerReader.totals`."""
         return self._read(reading.totals, account_id, period)
