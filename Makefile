@@ -13,7 +13,8 @@ peers := $(venv)/installed-peers
 real := $(venv)/realworld
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint unit coverage bench throughput realworld demo clean
+.PHONY: help install test lint unit coverage bench sim overload throughput realworld \
+	demo clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -40,6 +41,12 @@ coverage: $(stamp) ## All tests, and the lines and branches that none of them re
 
 bench: $(peers) ## What the library costs, and others beside it: some three minutes
 	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
+
+sim: $(peers) ## Adaptive limits and others on a simulated platform: some five minutes
+	$(bin)/python -m benchmarks.adaptive --plots $(ARGS)
+
+overload: $(stamp) ## Adaptive limits in a real server, four times overloaded: two minutes
+	$(bin)/python -m benchmarks.adaptive.overload $(ARGS)
 
 throughput: $(stamp) ## Answers a second of uvicorn with the stack and without; needs wrk
 	$(bin)/python -m benchmarks.throughput

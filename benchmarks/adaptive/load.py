@@ -1,0 +1,133 @@
+"""A load generator that does not wait: callers ask at their times, come what may."""
+
+import random
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import anyio
+import http_sf
+import httpx
+
+__all__ = ["Answer", "Caller", "load"]
+
+_TIMEOUT_S = 60.0
+_CALLS_MAX = 1000
+
+
+@dataclass(frozen=True)
+class Caller:
+    """An account, and how often it asks.
+
+    Args:
+        name: Its name.
+        key: Its key.
+        per_s: Requests per second.
+    """
+
+    name: str
+    key: str
+    per_s: float
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came of one request.
+
+    Attributes:
+        caller: Who asked.
+        at_s: When, from the start of the load.
+        status: HTTP status.
+        code: Of a refusal, such as `rate_limit_exceeded`; else "".
+        first_byte_s: From the request to the first byte of the body.
+        done_s: When the last came, from the start of the load.
+        told_rpm: The least request limit of its headers, per minute; None: none told.
+    """
+
+    caller: str
+    at_s: float
+    status: int
+    code: str
+    first_byte_s: float
+    done_s: float
+    told_rpm: float | None
+
+    @property
+    def served(self) -> bool:
+        """Whether the model answered."""
+        return self.status == httpx.codes.OK
+
+
+async def load(
+    url: str, model: str, callers: Sequence[Caller], *, seconds: float, seed: int
+) -> list[Answer]:
+    """Ask at random times for so many seconds; return all answers by time of asking."""
+    answers: list[Answer] = []
+    limits = httpx.Limits(max_connections=_CALLS_MAX)
+    async with httpx.AsyncClient(
+        base_url=url, timeout=_TIMEOUT_S, limits=limits
+    ) as client:
+        begun = time.perf_counter()
+
+        async def ask(caller: Caller, at_s: float) -> None:
+            answers.append(await _answer(client, model, caller, at_s))
+
+        async with anyio.create_task_group() as asking:
+            for at_s, caller in sorted(
+                _times(callers, seconds, seed), key=lambda due: due[0]
+            ):
+                await anyio.sleep(max(0.0, begun + at_s - time.perf_counter()))
+                asking.start_soon(ask, caller, at_s)
+    return sorted(answers, key=lambda answer: answer.at_s)
+
+
+def _times(
+    callers: Sequence[Caller], seconds: float, seed: int
+) -> Iterator[tuple[float, Caller]]:
+    chance = random.Random(seed)  # noqa: S311 - to be repeated, not to be secret
+    for caller in callers:
+        at_s = chance.expovariate(caller.per_s)
+        while at_s < seconds:
+            yield at_s, caller
+            at_s += chance.expovariate(caller.per_s)
+
+
+async def _answer(
+    client: httpx.AsyncClient, model: str, caller: Caller, at_s: float
+) -> Answer:
+    asked = {
+        "model": model,
+        "messages": [{"role": "user", "content": "Why is the sky blue?"}],
+        "max_tokens": 64,
+        "stream": True,
+    }
+    headers = {"authorization": f"Bearer {caller.key}"}
+    begun = time.perf_counter()
+    async with client.stream(
+        "POST", "/v1/chat/completions", json=asked, headers=headers
+    ) as response:
+        body, first_s = b"", 0.0
+        async for piece in response.aiter_bytes():
+            first_s = first_s or time.perf_counter() - begun
+            body += piece
+    done_s = at_s + time.perf_counter() - begun
+    served = response.status_code == httpx.codes.OK
+    code = "" if served else httpx.Response(200, content=body).json()["error"]["code"]
+    told = _told_rpm(response.headers.get("ratelimit-policy"))
+    return Answer(caller.name, at_s, response.status_code, code, first_s, done_s, told)
+
+
+def _told_rpm(policy: str | None) -> float | None:
+    """Read the least quota of requests from a `RateLimit-Policy`."""
+    if policy is None:
+        return None
+    items: Any = http_sf.parse(policy.encode(), tltype="list")
+    return min(
+        (
+            float(members["q"]) * 60 / float(members["w"])
+            for _, members in items
+            if members.get("qu", "requests") == "requests" and "w" in members
+        ),
+        default=None,
+    )
