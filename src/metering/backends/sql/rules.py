@@ -189,7 +189,9 @@ def succeeding_prices(
         by_model[version.model].append(version)
     wanted = PriceBook(
         # The longest call bounds a hold and is no part of a price: any will do here.
-        PricedModel(name=model, versions=_by_start(its), compute_ms_max=1)
+        PricedModel(
+            name=model, versions=_by_start(its), compute_ms_max=1, audio_ms_max=1
+        )
         for model, its in by_model.items()
     )
     refuse_changed_past(published, wanted, now_ns)

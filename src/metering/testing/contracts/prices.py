@@ -3,7 +3,7 @@
 import pytest
 
 from metering.errors import ConfigurationError
-from metering.pricing import PriceVersion, Rate
+from metering.pricing import PriceVersion, PublishedPrices, Rate, Step
 from metering.stores import Ledger
 from metering.testing.contracts.samples import at
 
@@ -39,12 +39,26 @@ class PriceStoreContract:
                 rates={"compute_ms": Rate(29 * 10**11, 3_600_000)},
             ),
             PriceVersion(model="open", kind="free", valid_from_ns=5),
+            PriceVersion(
+                model="speech",
+                kind="audio",
+                rates={"audio_ms": Rate(4, 3, 10_000), "requests": Rate(7)},
+            ),
+            PriceVersion(
+                model="stepped",
+                kind="token",
+                rates={"input_tokens": Rate(1), "output_tokens": Rate(5, 2)},
+                steps=(
+                    Step(200_000, {"input_tokens": Rate(3, 2)}),
+                    Step(400_000, {"cache_read_tokens": Rate(1, 7)}),
+                ),
+            ),
         ]
 
         first = ledger.publish(reversed(prices), now_ns=_NOW_NS)
         second = ledger.publish(prices, now_ns=_NOW_NS)
 
-        assert (first, second) == (3, 0)
+        assert (first, second) == (5, 0)
         assert prices == ledger.published()
 
     def test_a_price_may_end_ahead_and_another_follow(self, ledger: Ledger) -> None:
@@ -94,3 +108,13 @@ class PriceStoreContract:
             ledger.publish([_glm(600_000), _glm(1, _MARCH_NS)], now_ns=_NOW_NS)
 
         assert ledger.published() == []
+
+    def test_what_a_past_call_costs_is_found_again(self, ledger: Ledger) -> None:
+        """By the id on its event, and by its model and the instant of its admission."""
+        old, new = _glm(600_000, 0, _MARCH_NS), _glm(500_000, _MARCH_NS)
+        ledger.publish([old, new], now_ns=_NOW_NS)
+
+        prices = PublishedPrices(ledger.published())
+
+        assert old == prices.by_id(old.id) == prices.at("GLM-4.7", _MARCH_NS - 1)
+        assert new == prices.by_id(new.id) == prices.at("GLM-4.7", _MARCH_NS)
