@@ -5,6 +5,7 @@ from sqlalchemy import Connection, select, update
 
 from metering.accounts import Account, ApiKey, TierBook
 from metering.backends.sql import reading, schema
+from metering.backends.sql.locks import lock_new_accounts
 from metering.backends.sql.rows import account_of, account_row, key_of
 from metering.backends.sql.rules import (
     changed,
@@ -14,7 +15,7 @@ from metering.backends.sql.rules import (
     no_account,
     no_key,
 )
-from metering.backends.sql.sqlite import insert
+from metering.backends.sql.upsert import insert
 from metering.ledger import CreditGrant
 from metering.money import checked
 from metering.stores import AccountChange, KeyRecord
@@ -53,6 +54,7 @@ def create(
     checked_account(account, tiers)
     if credit is not None:
         checked_grant(credit, account.id)
+    lock_new_accounts(connection)
     row = account_row(account, tiers) | {"debt_p": _debt_before(connection, account.id)}
     added = connection.execute(
         insert(schema.accounts)
@@ -72,7 +74,7 @@ def get(connection: Connection, account_id: str, *, to_write: bool = False) -> A
     """Return an account; *to_write* keeps others from it until the transaction ends."""
     wanted = select(schema.accounts).where(_accounts.id == account_id)
     if to_write:
-        wanted = wanted.with_for_update()
+        wanted = wanted.with_for_update(key_share=True)
     row = connection.execute(wanted).mappings().first()
     if row is None:
         raise no_account(account_id)

@@ -13,7 +13,7 @@ from metering.backends.sql.rules import (
     refuse_other_payment,
     settled,
 )
-from metering.backends.sql.sqlite import insert
+from metering.backends.sql.upsert import insert
 from metering.ledger import CreditGrant, Payment, PeriodState, period_at, revised
 from metering.stores import PaymentReport
 

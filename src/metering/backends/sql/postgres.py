@@ -11,7 +11,8 @@ from sqlalchemy import Engine, create_engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from metering.backends.sql.version import SCHEMA_VERSION, lock_schema, schema_version
+from metering.backends.sql.locks import lock_schema
+from metering.backends.sql.version import SCHEMA_VERSION, schema_version
 from metering.errors import ConfigurationError, StorageError, without_credentials
 
 __all__ = ["Postgres"]

@@ -15,9 +15,10 @@ from metering.backends.sql.funding import (
     posted,
     spent_by_period,
 )
+from metering.backends.sql.locks import lock_new_accounts
 from metering.backends.sql.reading import sliced
 from metering.backends.sql.rows import event_row, grant_of
-from metering.backends.sql.sqlite import insert
+from metering.backends.sql.upsert import insert
 from metering.ledger import CreditGrant
 from metering.money import checked
 from metering.stores import PostReport
@@ -64,7 +65,7 @@ def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
     firsts = first_of_each(events)
     if not firsts:
         return PostReport(())
-    debts_p = _debts(connection, {event.account_id for event in firsts.values()})
+    debts_p = _locked_debts(connection, {e.account_id for e in firsts.values()})
     rows = [event_row(as_owned(event, debts_p)) for event in firsts.values()]
     new = set(connection.execute(_add_events, rows).scalars())
     fresh = [event for event in firsts.values() if event.id in new]
@@ -75,12 +76,23 @@ def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
     return posted(events, new, debts_p, standing)
 
 
+def _locked_debts(connection: Connection, account_ids: set[str]) -> dict[str, int]:
+    """Return the debts of the accounts that exist; none comes or changes meanwhile."""
+    debts_p = _debts(connection, account_ids)
+    absent = account_ids - debts_p.keys()
+    if absent:
+        lock_new_accounts(connection)
+        debts_p |= _debts(connection, absent)
+    return debts_p
+
+
 def _debts(connection: Connection, account_ids: Collection[str]) -> dict[str, int]:
     # Always in one order, so that two writers who lock rows do not wait for each other.
     debts_p: dict[str, int] = {}
     for ids in sliced(sorted(account_ids)):
         wanted = select(_accounts.id, _accounts.debt_p).where(_accounts.id.in_(ids))
-        rows = connection.execute(wanted.order_by(_accounts.id).with_for_update())
+        wanted = wanted.order_by(_accounts.id).with_for_update(key_share=True)
+        rows = connection.execute(wanted)
         debts_p |= {row.id: row.debt_p for row in rows}
     return debts_p
 

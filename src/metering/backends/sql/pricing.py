@@ -5,9 +5,10 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, delete, select
 
 from metering.backends.sql import schema
+from metering.backends.sql.locks import lock_prices
 from metering.backends.sql.rows import price_of, price_row
 from metering.backends.sql.rules import succeeding_prices
-from metering.backends.sql.sqlite import insert
+from metering.backends.sql.upsert import insert
 from metering.pricing import PriceVersion
 
 __all__ = ["publish", "published"]
@@ -23,6 +24,7 @@ def publish(
     A row only ever goes because its version was given an end, and is written again with
     it, or because it was withdrawn before it was in force.
     """
+    lock_prices(connection)
     before = published(connection)
     after, added = succeeding_prices(before, versions, now_ns)
     for version in before:

@@ -44,6 +44,8 @@ __all__ = [
 # SQLite alone: INTEGER already has 64 bits there, and STRICT is what makes a sum that
 # overflows an error, where an ordinary table would silently turn it into a REAL.
 _Int = BigInteger().with_variant(Integer(), "sqlite")
+# PostgreSQL alone: whatever its database's own order, text is ordered by code point.
+_Text = Text().with_variant(Text(collation="C"), "postgresql")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
@@ -55,18 +57,18 @@ metadata = MetaData()
 accounts = Table(
     "accounts",
     metadata,
-    Column("id", Text, primary_key=True),
+    Column("id", _Text, primary_key=True),
     Column("created_ns", _Int, nullable=False),
     Column("payment_method", _Int, nullable=False),
     Column("lifetime_paid_p", _Int, nullable=False),
     Column("pin", _Int),
-    Column("overrides", Text, nullable=False),
+    Column("overrides", _Text, nullable=False),
     Column("suspended", _Int, nullable=False),
     Column("version", _Int, nullable=False),
     Column("credit_epoch", _Int, nullable=False),
     Column("tier", _Int, nullable=False),  # its level as of the last change
     Column("debt_p", _Int, nullable=False),
-    Column("time_zone", Text, nullable=False, server_default="UTC"),
+    Column("time_zone", _Text, nullable=False, server_default="UTC"),
     Column("anchor_day", _Int, nullable=False, server_default="1"),
     Column("kept_tier", _Int),  # a level that outlives what it was qualified by
     Column("kept_until_ns", _Int),
@@ -77,10 +79,10 @@ accounts = Table(
 api_keys = Table(
     "api_keys",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("hash", Text, nullable=False, unique=True),
-    Column("hint", Text, nullable=False),
+    Column("id", _Text, primary_key=True),
+    Column("account_id", _Text, ForeignKey("accounts.id"), nullable=False),
+    Column("hash", _Text, nullable=False, unique=True),
+    Column("hint", _Text, nullable=False),
     Column("created_ns", _Int, nullable=False),
     Column("revoked_ns", _Int),
     Column("usage_limit_p", _Int),
@@ -99,12 +101,12 @@ account_changes = Table(
 payments = Table(
     "payments",
     metadata,
-    Column("reference", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("reference", _Text, primary_key=True),
+    Column("account_id", _Text, ForeignKey("accounts.id"), nullable=False),
+    Column("kind", _Text, nullable=False),
     Column("amount_p", _Int, nullable=False),
     Column("at_ns", _Int, nullable=False),
-    Column("refers_to", Text),  # the invoice paid, or the payment taken back
+    Column("refers_to", _Text),  # the invoice paid, or the payment taken back
     CheckConstraint("amount_p > 0", name="payments_amount"),
     **_STRICT,
 )
@@ -112,15 +114,15 @@ payments = Table(
 credit_grants = Table(
     "credit_grants",
     metadata,
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("id", Text, nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("account_id", _Text, ForeignKey("accounts.id"), nullable=False),
+    Column("id", _Text, nullable=False),
+    Column("kind", _Text, nullable=False),
     Column("amount_p", _Int, nullable=False),
     Column("consumed_p", _Int, nullable=False),
     Column("priority", _Int, nullable=False),
     Column("effective_ns", _Int, nullable=False),
     Column("expires_ns", _Int),
-    Column("models", Text),  # a JSON list; null: it pays for any model
+    Column("models", _Text),  # a JSON list; null: it pays for any model
     Column("expired_p", _Int, nullable=False, server_default="0"),  # booked as unused
     PrimaryKeyConstraint("account_id", "id"),
     CheckConstraint("amount_p > 0", name="credit_grants_amount"),
@@ -131,12 +133,12 @@ credit_grants = Table(
 price_versions = Table(
     "price_versions",
     metadata,
-    Column("model", Text, nullable=False),
+    Column("model", _Text, nullable=False),
     Column("valid_from_ns", _Int, nullable=False),
     Column("valid_to_ns", _Int),
-    Column("id", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("rates", Text, nullable=False),
+    Column("id", _Text, nullable=False),
+    Column("kind", _Text, nullable=False),
+    Column("rates", _Text, nullable=False),
     PrimaryKeyConstraint("model", "valid_from_ns"),
     CheckConstraint("valid_to_ns > valid_from_ns", name="price_versions_order"),
     **_CLUSTERED,
@@ -148,8 +150,8 @@ price_versions = Table(
 periods = Table(
     "periods",
     metadata,
-    Column("account_id", Text, nullable=False),
-    Column("period", Text, nullable=False),
+    Column("account_id", _Text, nullable=False),
+    Column("period", _Text, nullable=False),
     Column("spent_p", _Int, nullable=False),
     Column("early_paid_p", _Int, nullable=False),
     Column("epoch", _Int, nullable=False),
@@ -163,32 +165,32 @@ periods = Table(
 usage_events = Table(
     "usage_events",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, nullable=False),
-    Column("key_id", Text, nullable=False),
+    Column("id", _Text, primary_key=True),
+    Column("account_id", _Text, nullable=False),
+    Column("key_id", _Text, nullable=False),
     Column("tier", _Int, nullable=False),
-    Column("model", Text, nullable=False),
-    Column("model_asked", Text, nullable=False),
-    Column("dialect", Text, nullable=False),
-    Column("price_version", Text, nullable=False),
-    Column("period", Text, nullable=False),
-    Column("funding", Text, nullable=False),
+    Column("model", _Text, nullable=False),
+    Column("model_asked", _Text, nullable=False),
+    Column("dialect", _Text, nullable=False),
+    Column("price_version", _Text, nullable=False),
+    Column("period", _Text, nullable=False),
+    Column("funding", _Text, nullable=False),
     Column("admitted_ns", _Int, nullable=False),
     Column("ended_ns", _Int, nullable=False),
-    Column("ending", Text, nullable=False),
+    Column("ending", _Text, nullable=False),
     Column("status", _Int, nullable=False),
     *(
         Column(leaf, _Int, nullable=False, server_default=_ADDED_LATER.get(leaf))
         for leaf in Usage.__struct_fields__
     ),
-    Column("usage_source", Text, nullable=False),
-    Column("time_source", Text, nullable=False),
+    Column("usage_source", _Text, nullable=False),
+    Column("time_source", _Text, nullable=False),
     Column("charge_p", _Int, nullable=False),
     Column("rest_p", _Int, nullable=False),  # what no credit paid
     Column("hold_p", _Int, nullable=False),
     Column("output_tokens_max", _Int, nullable=False),
     Column("clamped_from", _Int),
-    Column("flags", Text, nullable=False),
+    Column("flags", _Text, nullable=False),
     CheckConstraint("charge_p >= 0", name="usage_events_charge"),
     CheckConstraint("rest_p BETWEEN 0 AND charge_p", name="usage_events_rest"),
     Index("usage_events_latest", "account_id", "period", "admitted_ns", "id"),
@@ -198,9 +200,9 @@ usage_events = Table(
 draws = Table(
     "draws",
     metadata,
-    Column("event_id", Text, ForeignKey("usage_events.id"), nullable=False),
+    Column("event_id", _Text, ForeignKey("usage_events.id"), nullable=False),
     Column("position", _Int, nullable=False),  # the first draw of an event is 0
-    Column("grant_id", Text, nullable=False),
+    Column("grant_id", _Text, nullable=False),
     Column("amount_p", _Int, nullable=False),
     PrimaryKeyConstraint("event_id", "position"),
     CheckConstraint("amount_p > 0", name="draws_amount"),
@@ -210,9 +212,9 @@ draws = Table(
 key_periods = Table(
     "key_periods",
     metadata,
-    Column("key_id", Text, nullable=False),
-    Column("period", Text, nullable=False),
-    Column("account_id", Text, nullable=False),
+    Column("key_id", _Text, nullable=False),
+    Column("period", _Text, nullable=False),
+    Column("account_id", _Text, nullable=False),
     Column("spent_p", _Int, nullable=False),
     PrimaryKeyConstraint("key_id", "period"),
     CheckConstraint("spent_p >= 0", name="key_periods_spent"),
@@ -222,15 +224,15 @@ key_periods = Table(
 corrections = Table(
     "corrections",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("event_id", Text, ForeignKey("usage_events.id"), nullable=False),
-    Column("account_id", Text, nullable=False),
-    Column("kind", Text, nullable=False),
+    Column("id", _Text, primary_key=True),
+    Column("event_id", _Text, ForeignKey("usage_events.id"), nullable=False),
+    Column("account_id", _Text, nullable=False),
+    Column("kind", _Text, nullable=False),
     Column("amount_p", _Int, nullable=False),  # below 0 where it takes a charge back
-    Column("price_version", Text, nullable=False),
-    Column("period", Text, nullable=False),  # the event's
-    Column("booked_period", Text, nullable=False),  # whose invoice tells it
-    Column("reason", Text, nullable=False),
+    Column("price_version", _Text, nullable=False),
+    Column("period", _Text, nullable=False),  # the event's
+    Column("booked_period", _Text, nullable=False),  # whose invoice tells it
+    Column("reason", _Text, nullable=False),
     Column("at_ns", _Int, nullable=False),
     Index("corrections_of_event", "event_id"),
     Index("corrections_booked", "account_id", "booked_period"),
@@ -243,12 +245,12 @@ transfers = Table(
     "transfers",
     metadata,
     Column("id", _Int, primary_key=True, autoincrement=True),
-    Column("code", Text, nullable=False),
-    Column("debit", Text, nullable=False),
-    Column("credit", Text, nullable=False),
+    Column("code", _Text, nullable=False),
+    Column("debit", _Text, nullable=False),
+    Column("credit", _Text, nullable=False),
     Column("amount_p", _Int, nullable=False),
-    Column("account_id", Text, nullable=False),
-    Column("source", Text, nullable=False),  # a grant's, payment's or invoice's id
+    Column("account_id", _Text, nullable=False),
+    Column("source", _Text, nullable=False),  # a grant's, payment's or invoice's id
     Column("at_ns", _Int, nullable=False),
     CheckConstraint("amount_p > 0", name="transfers_amount"),
     CheckConstraint("debit <> credit", name="transfers_sides"),
@@ -259,9 +261,9 @@ transfers = Table(
 alert_firings = Table(
     "alert_firings",
     metadata,
-    Column("account_id", Text, nullable=False),
-    Column("subject", Text, nullable=False),  # which allowance comes to its end
-    Column("period", Text, nullable=False),
+    Column("account_id", _Text, nullable=False),
+    Column("subject", _Text, nullable=False),  # which allowance comes to its end
+    Column("period", _Text, nullable=False),
     Column("epoch", _Int, nullable=False),
     Column("threshold", _Int, nullable=False),  # per cent
     Column("value_p", _Int, nullable=False),
@@ -275,15 +277,15 @@ alert_firings = Table(
 outbox = Table(
     "outbox",
     metadata,
-    Column("id", Text, nullable=False),
-    Column("destination", Text, nullable=False),
-    Column("kind", Text, nullable=False),
-    Column("body", Text, nullable=False),
+    Column("id", _Text, nullable=False),
+    Column("destination", _Text, nullable=False),
+    Column("kind", _Text, nullable=False),
+    Column("body", _Text, nullable=False),
     Column("created_ns", _Int, nullable=False),
     Column("due_ns", _Int, nullable=False),
     Column("attempts", _Int, nullable=False),
-    Column("state", Text, nullable=False),
-    Column("error", Text, nullable=False),
+    Column("state", _Text, nullable=False),
+    Column("error", _Text, nullable=False),
     PrimaryKeyConstraint("destination", "id"),
     Index("outbox_due", "destination", "state", "due_ns"),
     **_CLUSTERED,
@@ -292,16 +294,16 @@ outbox = Table(
 invoices = Table(
     "invoices",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("account_id", Text, ForeignKey("accounts.id"), nullable=False),
-    Column("period", Text, nullable=False),
+    Column("id", _Text, primary_key=True),
+    Column("account_id", _Text, ForeignKey("accounts.id"), nullable=False),
+    Column("period", _Text, nullable=False),
     Column("start_ns", _Int, nullable=False),
     Column("end_ns", _Int, nullable=False),
     Column("closed_ns", _Int, nullable=False),
     Column("total_cents", _Int, nullable=False),
     Column("residual_p", _Int, nullable=False),  # what rounding to cents left over
-    Column("lines", Text, nullable=False),
-    Column("paid_by", Text),  # the payment's reference
+    Column("lines", _Text, nullable=False),
+    Column("paid_by", _Text),  # the payment's reference
     UniqueConstraint("account_id", "period", name="invoices_period"),
     **_STRICT,
 )

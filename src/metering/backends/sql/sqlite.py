@@ -12,11 +12,10 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from metering.backends.sql.upsert import insert
 from metering.backends.sql.version import SCHEMA_VERSION, make, schema_version
 from metering.errors import ConfigurationError, StorageError, without_credentials
 
-__all__ = ["Sqlite", "insert"]
+__all__ = ["Sqlite"]
 
 _POOL_SIZE = 8
 _RETRY_S = 0.01

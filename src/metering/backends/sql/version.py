@@ -1,24 +1,13 @@
 """Which schema a database has, and which one this library needs."""
 
-from sqlalchemy import (
-    Column,
-    Connection,
-    MetaData,
-    Table,
-    Text,
-    func,
-    inspect,
-    select,
-)
+from sqlalchemy import Column, Connection, MetaData, Table, Text, inspect, select
 
 from metering.backends.sql.schema import metadata
 
-__all__ = ["SCHEMA_VERSION", "lock_schema", "make", "schema_version"]
+__all__ = ["SCHEMA_VERSION", "make", "schema_version"]
 
 SCHEMA_VERSION = "0002"
 """The last migration."""
-
-_LOCK = 0x6D65746572  # any number that nobody else would take
 
 _versions = Table("alembic_version", MetaData(), Column("version_num", Text))
 
@@ -28,11 +17,6 @@ def schema_version(connection: Connection) -> str | None:
     if not inspect(connection).has_table(_versions.name):
         return None
     return connection.execute(select(_versions.c.version_num)).scalar_one_or_none()
-
-
-def lock_schema(connection: Connection) -> None:
-    """Keep others from changing the schema until the transaction ends."""
-    connection.execute(select(func.pg_advisory_xact_lock(_LOCK)))
 
 
 def make(connection: Connection) -> None:

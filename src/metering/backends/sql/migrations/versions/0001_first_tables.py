@@ -9,6 +9,7 @@ revision = "0001"
 down_revision = None
 
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 _LEAVES = (
@@ -23,7 +24,7 @@ _LEAVES = (
 
 
 def _text(name: str, *, null: bool = False) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=null)
+    return sa.Column(name, _TEXT, nullable=null)
 
 
 def _int(name: str, *, null: bool = False) -> sa.Column[int]:

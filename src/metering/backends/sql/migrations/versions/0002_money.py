@@ -9,6 +9,7 @@ revision = "0002"
 down_revision = "0001"
 
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+_TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
@@ -16,7 +17,7 @@ _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 def _text(
     name: str, *, null: bool = False, default: str | None = None
 ) -> sa.Column[str]:
-    return sa.Column(name, sa.Text, nullable=null, server_default=default)
+    return sa.Column(name, _TEXT, nullable=null, server_default=default)
 
 
 def _int(
