@@ -1,14 +1,18 @@
 """What is asked for cannot be had: it is refused in words, and costs nothing."""
 
 import os
+from base64 import b64encode
 from dataclasses import replace
+from zlib import compress, crc32
 
 import pytest
 
 from metering.accounts import Overrides, TierBook, TokenPrices
 from metering.backends.sql import SqlLedger
+from metering.config import plan_from_preset
 from metering.errors import StorageError
 from metering.money import PICO
+from metering.pricing import PriceBook
 from metering.testing.model import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -81,20 +85,61 @@ async def test_a_refusal_does_not_repeat_what_was_sent_at_length(
         assert len(b"".join(client.bodies)) < 1000
 
 
-async def test_input_that_nothing_bounds_is_refused(open_service):
-    """An image by URL at a model of unknown context length; its data is welcome."""
+@pytest.mark.parametrize("url", ["https://a/b.png", "data:image/png;base64,AA"])
+async def test_input_that_nothing_bounds_is_refused(open_service, url):
+    """An image at a model of unknown context length, by URL or as data."""
     async with open_service() as service:
         key = await service.account("acme", tier=1)
-        answers = [
-            await service.chat(key, messages=[{"role": "user", "content": [part]}])
-            for part in (_image("https://a/b.png"), _image("data:image/png;base64,AA"))
-        ]
+        messages = [{"role": "user", "content": [_image(url)]}]
+        answer = await service.chat(key, messages=messages)
 
-        assert [400, 200] == [answer.status_code for answer in answers]
-        error = answers[0].json()["error"]
+        assert 400 == answer.status_code
+        error = answer.json()["error"]
         assert "input_not_bounded" == error["code"]
         assert "context_tokens_max" in error["message"]
-        assert 1 == len(await service.events("acme"))
+        assert UNTOUCHED == await _left_by(service)
+
+
+def _plain_png(side):
+    """Return a black square of *side* pixels as a data URL."""
+
+    def chunk(kind, data):
+        checked = kind + data
+        return (
+            len(data).to_bytes(4, "big") + checked + crc32(checked).to_bytes(4, "big")
+        )
+
+    size = side.to_bytes(4, "big") * 2
+    rows = compress(bytes(1 + side // 8) * side, 9)
+    parts = (
+        chunk(b"IHDR", size + b"\1\0\0\0\0"),
+        chunk(b"IDAT", rows),
+        chunk(b"IEND", b""),
+    )
+    png = b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+    return "data:image/png;base64," + b64encode(png).decode()
+
+
+@pytest.mark.parametrize(
+    "url",
+    [_plain_png(3584), "data:image/png;base64," + "A" * 1_500_000, "https://a/b.png"],
+    ids=["2 kB, some 16,000 tokens", "1.5 MB", "by URL"],
+)
+async def test_an_image_is_held_for_at_the_context_length(open_service, url):
+    """However it is sent: neither less than it may be, nor all that it weighs."""
+    plan = plan_from_preset("friendli")
+    models = [
+        replace(m, context_tokens_max=128 * 1024) if m.name == LLAMA else m
+        for m in plan.prices.models
+    ]
+    async with open_service(prices=PriceBook(models)) as service:
+        key = await service.account("acme", tier=1)
+        messages = [{"role": "user", "content": [_image(url)]}]
+        answer = await service.chat(key, messages=messages, max_tokens=1)
+        (event,) = await service.events("acme")
+
+    assert 200 == answer.status_code
+    assert (128 * 1024 + 1) * 100_000 == event.hold_p
 
 
 async def test_input_that_nothing_bounds_is_free_where_the_model_is(open_service):

@@ -20,7 +20,9 @@ EDITS = {
         'output_tokens_max = "16K"\nreasoning_output_tokens_max = "32K"\n'
         'usage_limit = "50"\n'
     ),
-    f'name = "{REASONS}"\n': f'name = "{REASONS}"\naliases = ["glm"]\nreasoning = true\n',
+    f'name = "{REASONS}"\n': (
+        f'name = "{REASONS}"\naliases = ["glm"]\nreasoning = true\n'
+    ),
 }
 
 

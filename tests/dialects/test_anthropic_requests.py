@@ -142,7 +142,7 @@ def test_thinking_without_a_budget_stays(other: object) -> None:
     ("unbounded", "messages"),
     [
         pytest.param(False, says({"type": "text", "text": "a"}), id="text"),
-        pytest.param(False, says({"type": "image", "source": PNG}), id="an image sent"),
+        pytest.param(True, says({"type": "image", "source": PNG}), id="an image sent"),
         pytest.param(True, says({"type": "image", "source": URL}), id="by URL"),
         pytest.param(
             True,
@@ -196,6 +196,15 @@ def test_thinking_without_a_budget_stays(other: object) -> None:
 def test_input_that_bytes_do_not_bound(unbounded: bool, messages: object) -> None:  # noqa: FBT001 - a column of the table
     """It is held at the model's context length."""
     assert facts_of(messages=messages).input_unbounded is unbounded
+
+
+@pytest.mark.parametrize("kind", ["image", "document"])
+def test_what_is_sent_beside_the_text_is_no_text(kind: str) -> None:
+    """It is held for at the context length, and not as bytes."""
+    sent = {"type": kind, "source": PDF | {"data": "A" * 99_999}}
+    within = {"type": "tool_result", "content": [sent, {"type": "text", "text": "a"}]}
+
+    assert facts_of(messages=says(within)).input_bytes < 300
 
 
 def test_a_name_written_with_escapes_is_found() -> None:

@@ -57,6 +57,12 @@ def test_each_path_leads_to_its_dialect() -> None:
         "/v1/completions": "openai.completions",
         "/v1/embeddings": "openai.embeddings",
         "/v1/responses": "openai.responses",
+        "/v1/audio/transcriptions": "openai.transcriptions",
+        "/v1/audio/translations": "openai.transcriptions",
+        "/v1/audio/speech": "openai.speech",
+        "/v1/images/generations": "openai.images",
+        "/v1/images/edits": "openai.images",
+        "/v1/images/variations": "openai.images",
         "/v1/messages": "anthropic.messages",
     }
     assert len({dialect.name for dialect in DIALECTS}) == len(DIALECTS)
@@ -297,37 +303,61 @@ def image(url: object) -> dict[str, object]:
     ("part", "unbounded"),
     [
         ({"type": "text", "text": 'see "image_url": "http://x"'}, False),
-        (image({"url": DATA}), False),
-        (image(DATA), False),
+        ({"type": "refusal", "refusal": '"file"'}, False),
+        (image({"url": DATA}), True),
+        (image(DATA), True),
         (image({"url": "https://host/cat.png"}), True),
-        (image({"detail": "low", "url": "https://host/cat.png"}), True),
         ({"image_url": "https://host/cat.png"}, True),
         ({"type": "image_url", "uuid": "seen-before"}, True),
         ({"type": "video_url", "video_url": {"url": "file:///tmp/v"}}, True),
-        ({"type": "audio_url", "audio_url": {"url": DATA}}, False),
-        (
-            {"type": "input_audio", "input_audio": {"data": "AA", "format": "wav"}},
-            False,
-        ),
+        ({"type": "audio_url", "audio_url": {"url": DATA}}, True),
+        ({"type": "input_audio", "input_audio": {"data": "AA"}}, True),
+        ({"type": "image_embeds", "image_embeds": "AA"}, True),
         ({"type": "file", "file": {"file_id": "file-1"}}, True),
-        ({"type": "file", "file": {"file_data": DATA}}, False),
+        ({"type": "file", "file": {"file_data": DATA}}, True),
     ],
 )
-def test_what_is_read_from_elsewhere_is_not_bounded_by_bytes(
-    part: dict, *, unbounded: bool
+@pytest.mark.parametrize("dialect", [OPENAI_CHAT, OPENAI_EMBEDDINGS])
+def test_media_and_files_are_not_bounded_by_bytes(
+    dialect: Dialect, part: dict, *, unbounded: bool
 ) -> None:
-    """A URL or a file id brings in more than its bytes; a data URL does not."""
+    """Sent or named: an image of 2 kB may be 16,000 tokens, a PDF is compressed."""
     messages = [{"role": "user", "content": [part]}]
 
-    assert facts_of(OPENAI_CHAT, messages=messages).input_unbounded is unbounded
-    assert facts_of(OPENAI_EMBEDDINGS, messages=messages).input_unbounded is unbounded
+    assert facts_of(dialect, messages=messages).input_unbounded is unbounded
+
+
+def test_an_answer_that_was_spoken_is_named() -> None:
+    """By an id, in the message itself."""
+    spoken = [{"role": "assistant", "audio": {"id": "audio_1"}, "content": ["a"]}]
+    written = [{"role": "assistant", "audio": None, "content": ["a"]}]
+
+    assert facts_of(OPENAI_CHAT, messages=spoken).input_unbounded
+    assert not facts_of(OPENAI_CHAT, messages=written).input_unbounded
+
+
+@pytest.mark.parametrize("dialect", [OPENAI_CHAT, OPENAI_EMBEDDINGS])
+@pytest.mark.parametrize(
+    "part",
+    [
+        image({"url": DATA * 9999, "detail": "low"}),
+        {"type": "file", "file": {"file_data": DATA * 9999, "filename": "a.pdf"}},
+        {"type": "input_audio", "input_audio": {"data": "A" * 99_999}},
+    ],
+)
+def test_what_is_sent_beside_the_text_is_no_text(dialect: Dialect, part: dict) -> None:
+    """All of it is held for at the context length, none of it as bytes."""
+    text = {"type": "text", "text": "x" * 1000}
+    messages = [{"role": "user", "content": [part, text, part]}]
+
+    assert 1000 < facts_of(dialect, messages=messages).input_bytes < 1400
 
 
 def test_an_escape_or_a_second_name_does_not_hide_a_url() -> None:
     """What JSON lets one write in two ways is read as the app reads it."""
     parts = (
         rb'{"image\u005furl":"http://x"}',
-        b'{"image_url":{"url":"data:,x","url":"http://x"}}',
+        b'{"image_url":null,"image_url":{"url":"http://x"}}',
     )
     for part in parts:
         body = b'{"model":"m","messages":[{"content":[%b]}]}' % part

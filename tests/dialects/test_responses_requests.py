@@ -100,9 +100,19 @@ def test_what_the_server_keeps_is_unbounded(member: str) -> None:
         pytest.param(False, [{"role": "user", "content": "hi"}], id="a message"),
         pytest.param(False, says({"type": "input_text", "text": "a"}), id="a part"),
         pytest.param(
-            False,
+            True,
             says({"type": "input_image", "image_url": "data:image/png;base64,AAAA"}),
             id="an image sent",
+        ),
+        pytest.param(
+            True,
+            says({"type": "input_audio", "input_audio": {"data": "AAAA"}}),
+            id="a recording",
+        ),
+        pytest.param(
+            True,
+            [{"type": "image_generation_call", "result": "AAAA"}],
+            id="an image sent back",
         ),
         pytest.param(
             True,
@@ -174,6 +184,20 @@ def test_what_the_server_keeps_is_unbounded(member: str) -> None:
 def test_input_that_bytes_do_not_bound(unbounded: bool, items: object) -> None:  # noqa: FBT001 - a column of the table
     """References are found wherever content may hold them."""
     assert facts_of(input=items).input_unbounded is unbounded
+
+
+@pytest.mark.parametrize(
+    "items",
+    [
+        says({"type": "input_image", "image_url": "data:" + "A" * 99_999}),
+        says({"type": "input_file", "file_data": "A" * 99_999, "filename": "a"}),
+        says({"type": "input_audio", "input_audio": {"data": "A" * 99_999}}),
+        [{"type": "image_generation_call", "result": "A" * 99_999}],
+    ],
+)
+def test_what_is_sent_beside_the_text_is_no_text(items: object) -> None:
+    """It is held for at the context length, and not as bytes."""
+    assert facts_of(input=items).input_bytes < 200
 
 
 @pytest.mark.parametrize(

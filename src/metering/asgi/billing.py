@@ -87,9 +87,10 @@ class BillingMiddleware(Piece):
         if hold_p is None:
             return Refusal(
                 "input_not_bounded",
-                f"The input names content by reference, and model {name!r} has no"
-                " context_tokens_max that would bound its cost. Send the content"
-                " itself, or let the operator configure the context length.",
+                "The input has content whose bytes do not bound its tokens, such as an"
+                f" image, a file or audio, and model {name!r} has no context_tokens_max"
+                " that would. Send text alone, or let the operator configure the"
+                " context length.",
             )
         if hold_p > AMOUNT_MAX_P:
             return Refusal(

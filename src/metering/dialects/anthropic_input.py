@@ -12,8 +12,9 @@ from metering.dialects.blocks import (
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
 from metering.dialects.json_pieces import items_of
+from metering.dialects.unbounded import Unbounded
 
-__all__ = ["TEMPLATE_TOKENS", "estimate_input", "reads_stored_input", "template_tokens"]
+__all__ = ["TEMPLATE_TOKENS", "estimate_input", "template_tokens", "unbounded_in"]
 
 TEMPLATE_TOKENS: Final = 1024
 """Most that a server adds to say how tools are called, and again for each tool that it
@@ -21,7 +22,7 @@ defines itself, such as `bash_20250124`."""
 
 _CLIENT_TOOLS = ("bash_", "computer_2", "memory_", "text_editor_")
 _MARKS = (b'"source"', b'"file_id"')
-_SENT = frozenset({"base64", "content", "text"})
+_WRITTEN = frozenset({"content", "text"})  # sources that are no media
 _READ = ("system", "messages")
 _STORED_MEMBERS = ("container", "mcp_servers")
 
@@ -39,27 +40,34 @@ def template_tokens(members: Members) -> int:
     return TEMPLATE_TOKENS * (1 + defined)
 
 
-def reads_stored_input(members: Members) -> bool:
-    """Whether the model reads what the request's bytes do not bound.
+def unbounded_in(members: Members) -> Unbounded:
+    """Return what the model reads that the request's bytes do not bound.
 
-    That is content by URL or file id, a PDF, whose text is compressed, and whatever
-    tools that run beside the model will find.
+    That is media and files, sent or named, and whatever tools that run beside the model
+    will find.
     """
+    unbounded = Unbounded()
     if any(members.get(name, NULL) != NULL for name in _STORED_MEMBERS):
-        return True
+        unbounded.add()
     if any(_runs_beside_model(tool) for tool in _tools(members)):
-        return True
-    return any(any_block(members.get(n, NULL), _MARKS, _is_stored) for n in _READ)
+        unbounded.add()
+
+    def take(block: Block) -> bool:
+        _add_content(block, unbounded)
+        return False  # there may be more of it
+
+    for name in _READ:
+        if any_block(members.get(name, NULL), _MARKS, take):
+            unbounded.add()
+    return unbounded
 
 
-def _is_stored(block: Block) -> bool:
-    if block.get("file_id") is not None:
-        return True
+def _add_content(block: Block, unbounded: Unbounded) -> None:
     source = block.get("source")
-    if not isinstance(source, dict):
-        return False
-    kind = kind_of(source)
-    return kind not in _SENT or (kind == "base64" and kind_of(block) != "image")
+    if isinstance(source, dict) and kind_of(source) not in _WRITTEN:
+        unbounded.add(source.get("data"))
+    if block.get("file_id") is not None:
+        unbounded.add()
 
 
 def _tools(members: Members) -> list[Block]:

@@ -8,8 +8,8 @@ import msgspec
 
 from metering.dialects.anthropic_input import (
     estimate_input,
-    reads_stored_input,
     template_tokens,
+    unbounded_in,
 )
 from metering.dialects.anthropic_stream import MessageWatcher
 from metering.dialects.anthropic_usage import read_answer, report_of
@@ -60,6 +60,7 @@ class AnthropicMessages:
         # A context that is compacted is read, and a summary written, before the answer.
         edits = bytes(members.get("context_management", NULL))
         answers = 2 if _COMPACTION in edits else 1
+        unbounded = unbounded_in(members)
         return RequestFacts(
             model=model,
             output_bounds=bounds,
@@ -67,9 +68,10 @@ class AnthropicMessages:
             reasoning=_budget_of(members),
             outputs=answers,
             # All members count: those that the model does not read are a few bytes.
-            input_bytes=answers * sum(map(len, members.values())),
+            input_bytes=answers
+            * (sum(map(len, members.values())) - unbounded.sent_bytes),
             template_tokens=answers * template_tokens(members),
-            input_unbounded=reads_stored_input(members),
+            input_unbounded=unbounded.found,
             streams=is_set(members.get("stream")),
         )
 

@@ -15,7 +15,7 @@ from metering.dialects.openai_members import (
     is_set,
     model_of,
     read_bounds,
-    reads_stored_input,
+    unbounded_in,
     usage_asked,
 )
 from metering.facts import OutputBound, RequestFacts
@@ -55,6 +55,7 @@ def _facts_of(
         # To that server there is no bound, whatever the other one says.
         bounds = (*bounds, OutputBound(obeyed, None))
     streams = is_set(members.get("stream"))
+    unbounded = unbounded_in(members)
     return RequestFacts(
         model=model,
         output_bounds=bounds,
@@ -63,9 +64,9 @@ def _facts_of(
         reasoning=budget_of(members),
         outputs=choices_of(members),
         # All members count: those that the model does not read are a few bytes.
-        input_bytes=sum(map(len, members.values())),
+        input_bytes=sum(map(len, members.values())) - unbounded.sent_bytes,
         template_tokens=TEMPLATE_TOKENS,
-        input_unbounded=reads_stored_input(members),
+        input_unbounded=unbounded.found,
         streams=streams,
         usage_asked=streams and usage_asked(members),
     )

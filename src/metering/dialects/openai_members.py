@@ -10,6 +10,7 @@ import msgspec
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, UNREADABLE
 from metering.dialects.json_pieces import items_of, opened
+from metering.dialects.unbounded import Unbounded
 from metering.facts import OutputBound, ReasoningBudget
 
 __all__ = [
@@ -21,7 +22,7 @@ __all__ = [
     "model_of",
     "number_of",
     "read_bounds",
-    "reads_stored_input",
+    "unbounded_in",
     "usage_asked",
 ]
 
@@ -29,6 +30,10 @@ _NO_BOUND = -1
 _TOKENS_MAX = 2**31  # servers hold token counts in 32 bits; above it is "no bound"
 _NUMBER_BYTES_MAX = 64
 _YES = frozenset({"true", "t", "yes", "y", "on", "1"})  # what pydantic takes for true
+
+_MEDIA_ENDS = ("_url", "audio", "_embeds", "_image", "file")
+# A letter of a name may be written as an escape, and is then a letter all the same.
+_MEDIA_MARKS = (*(f'{end}"'.encode() for end in _MEDIA_ENDS), b"\\u00")
 
 _BUDGETS = (
     ("thinking_token_budget", ""),  # vLLM
@@ -192,46 +197,42 @@ def ask_usage(members: Members) -> dict[str, bytes]:
     return {"stream_options": msgspec.json.encode(options)}
 
 
-def reads_stored_input(members: Members) -> bool:
-    """Whether the model reads what the request's bytes do not bound.
+def unbounded_in(members: Members) -> Unbounded:
+    """Return what the model reads that the request's bytes do not bound.
 
-    That is a part of a message by URL or file id, or a chat template of the client's
-    own. Data URLs count by their bytes. Only messages whose bytes hold one of a few
-    names are decoded, and only the parts of each message's content are looked at.
+    That is media and files, sent or named, or a chat template of the client's own. Only
+    messages whose bytes hold one of a few names are decoded, and only the parts of each
+    message's content are looked at.
     """
+    unbounded = Unbounded()
     if members.get("chat_template", NULL) != NULL:
-        return True
-    raw = members.get("messages")
-    if raw is None:
-        return False
+        unbounded.add()
+    raw = members.get("messages", NULL)
     text = bytes(raw)
     if text.rfind(b"[") <= 0:
-        return False  # no content is a list of parts
-    # A letter of a name may be written as an escape, and is then a letter all the same.
-    if max(text.rfind(b'_url"'), text.rfind(b'"file'), text.rfind(b"\\u00")) < 0:
-        return False
+        return unbounded  # no content is a list of parts
+    if max(map(text.rfind, _MEDIA_MARKS)) < 0:
+        return unbounded
     try:
-        return any(
-            isinstance(part, dict) and _is_stored(part)
-            for message in items_of(opened(raw))
-            if isinstance(message, dict)
-            for part in items_of(message.get("content"))
-        )
+        for message in items_of(opened(raw)):
+            if isinstance(message, dict):
+                _add_media(message, unbounded)  # an answer that was spoken, by its id
+                for part in items_of(message.get("content")):
+                    if isinstance(part, dict):
+                        _add_media(part, unbounded)
     except UNREADABLE:
-        return True
+        unbounded.add()
+    return unbounded
 
 
-def _is_stored(part: dict[str, Any]) -> bool:
+def _add_media(part: dict[str, Any], unbounded: Unbounded) -> None:
+    names = {
+        name
+        for name, content in part.items()
+        if name.endswith(_MEDIA_ENDS) and content is not None
+    }
     kind = part.get("type")
-    names = {name for name in part if name.endswith("_url")}
-    if isinstance(kind, str) and kind.endswith("_url"):
+    if isinstance(kind, str) and kind.endswith(_MEDIA_ENDS):
         names.add(kind)  # vLLM finds media it has seen by the part's `uuid` alone
     for name in names:
-        place = part.get(name)
-        url = place.get("url") if isinstance(place, dict) else place
-        if not (isinstance(url, str) and url.startswith("data:")):
-            return True
-    if kind != "file" and "file" not in part:
-        return False
-    file = part.get("file")
-    return not isinstance(file, dict) or "file_id" in file or "file_data" not in file
+        unbounded.add(part.get(name))

@@ -8,7 +8,7 @@ from metering.dialects.blocks import estimated_tokens, read_value
 from metering.dialects.dialect import NO_DETAILS, Detail, Members, Report, StreamReader
 from metering.dialects.openai_chat import OPENAI_CHAT, TEMPLATE_TOKENS
 from metering.dialects.openai_members import is_set, model_of, read_bounds
-from metering.dialects.responses_input import estimate_input, reads_stored_input
+from metering.dialects.responses_input import estimate_input, unbounded_in
 from metering.dialects.responses_stream import ResponseWatcher
 from metering.dialects.responses_usage import read_response, report_of
 from metering.facts import RequestFacts
@@ -37,14 +37,15 @@ class OpenAIResponses:
         if model is None:
             return None
         bounds, invalid = read_bounds(members, (_BOUND,))
+        unbounded = unbounded_in(members)
         return RequestFacts(
             model=model,
             output_bounds=bounds,
             output_field="" if invalid else _BOUND,
             # All members count: those that the model does not read are a few bytes.
-            input_bytes=sum(map(len, members.values())),
+            input_bytes=sum(map(len, members.values())) - unbounded.sent_bytes,
             template_tokens=TEMPLATE_TOKENS,
-            input_unbounded=reads_stored_input(members),
+            input_unbounded=unbounded.found,
             streams=is_set(members.get("stream")),
             unmetered=_BACKGROUND if is_set(members.get(_BACKGROUND)) else "",
         )

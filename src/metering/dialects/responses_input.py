@@ -14,12 +14,19 @@ from metering.dialects.blocks import (
 from metering.dialects.dialect import Members
 from metering.dialects.figures import NULL, TEXT_BYTES_PER_TOKEN, UNREADABLE
 from metering.dialects.json_pieces import items_of
+from metering.dialects.unbounded import Unbounded
 
-__all__ = ["estimate_input", "reads_stored_input"]
+__all__ = ["estimate_input", "unbounded_in"]
 
 _STORED_MEMBERS: Final = ("previous_response_id", "conversation", "prompt")
-_STORED_PARTS = ("file_id", "file_url", "file_data")
-_MARKS = (b'image_url"', b'"file', b'"additional_tools"')
+_CONTENT = ("file_id", "file_url", "file_data", "image_url", "input_audio")
+_MARKS = (
+    b'image_url"',
+    b'"file',
+    b'"input_audio"',
+    b'"image_generation_call"',
+    b'"additional_tools"',
+)
 _CLIENT_TOOLS = frozenset({"custom", "function"})
 
 
@@ -38,18 +45,26 @@ def estimate_input(members: Members) -> int:
     return sum(map(estimated_tokens, read)) - (-tools // TEXT_BYTES_PER_TOKEN)
 
 
-def reads_stored_input(members: Members) -> bool:
-    """Whether the model reads what the request's bytes do not bound.
+def unbounded_in(members: Members) -> Unbounded:
+    """Return what the model reads that the request's bytes do not bound.
 
-    That is what the server keeps, content by URL or file id, a file, whose text is
-    compressed, and whatever tools that run beside the model will find.
+    That is media and files, sent or named, what the server keeps, and whatever tools
+    that run beside the model will find.
     """
+    unbounded = Unbounded()
     if any(members.get(name, NULL) != NULL for name in _STORED_MEMBERS):
-        return True
+        unbounded.add()
     if not _are_the_clients(read_value(members.get("tools", NULL))):
-        return True
+        unbounded.add()
     items = members.get("input", NULL)
-    return _names_items(bytes(items)) or any_block(items, _MARKS, _is_stored)
+
+    def take(block: Block) -> bool:
+        _add_content(block, unbounded)
+        return False  # there may be more of it
+
+    if _names_items(bytes(items)) or any_block(items, _MARKS, take):
+        unbounded.add()
+    return unbounded
 
 
 def _names_items(text: bytes) -> bool:
@@ -66,15 +81,15 @@ def _names_items(text: bytes) -> bool:
     )
 
 
-def _is_stored(block: Block) -> bool:
-    if any(block.get(name) is not None for name in _STORED_PARTS):
-        return True
-    if kind_of(block) == "additional_tools":
-        return not _are_the_clients(block.get("tools"))
-    image = block.get("image_url")
-    if isinstance(image, dict):
-        image = image.get("url")
-    return image is not None and not str(image).startswith("data:")
+def _add_content(block: Block, unbounded: Unbounded) -> None:
+    kind = kind_of(block)
+    for name in _CONTENT:
+        if block.get(name) is not None:
+            unbounded.add(block[name])
+    if kind == "image_generation_call":
+        unbounded.add(block.get("result"))
+    elif kind == "additional_tools" and not _are_the_clients(block.get("tools")):
+        unbounded.add()
 
 
 def _are_the_clients(tools: object) -> bool:
