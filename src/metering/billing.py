@@ -6,13 +6,15 @@ from functools import lru_cache
 from metering.accounts import ModelClass, TokenPrices
 from metering.facts import RequestFacts
 from metering.journal import Journal
-from metering.ledger import Period, period_at
+from metering.ledger import Period
 from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate
 from metering.quota import BudgetQuota, Demand
 from metering.resolved import Resolved
 from metering.stores import LedgerReader
 
 __all__ = ["Biller", "Quote", "affordable_output_tokens"]
+
+_OF_KEY = "key-"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +84,23 @@ class Biller:
         )
 
     @staticmethod
-    def demand(caller: Resolved, period: Period, hold_p: int) -> Demand | None:
-        """Return the demand on the caller's budget; None where it has no limit."""
+    def demands(caller: Resolved, period: Period, hold_p: int) -> list[Demand]:
+        """Return the demands on the budgets that the caller's calls draw on."""
         account = caller.account
+        demands: list[Demand] = []
         if caller.funding == "credit":
             key = f"{{{account.id}}}:credit:{account.credit_epoch}"
             quota = BudgetQuota(caller.credit.ceiling_p, ledgered=True)
-            return Demand(key, quota, hold_p, None, "credit", "pico_usd")
-        if caller.usage_limit_p is None:
-            return None
-        return usage_limit_demand(account.id, period.key, caller.usage_limit_p, hold_p)
+            demands.append(Demand(key, quota, hold_p, None, "credit", "pico_usd"))
+        if caller.usage_limit_p is not None:
+            demands.append(
+                usage_limit_demand(account.id, period.key, caller.usage_limit_p, hold_p)
+            )
+        if caller.key_limit_p is not None:
+            key = f"{{{account.id}}}:{_OF_KEY}{caller.key_id}:{period.key}"
+            quota = BudgetQuota(caller.key_limit_p, ledgered=True)
+            demands.append(Demand(key, quota, hold_p, None, "key", "pico_usd"))
+        return demands
 
     def spent_p(self, key: str, now_ns: int) -> int:
         """Return what a budget has spent, for its seed. Blocks: call it in a thread.
@@ -103,24 +112,25 @@ class Biller:
             return self._posted_p(key, now_ns)
         with self._journal.posting:
             posted_p = self._posted_p(key, now_ns)
-            return posted_p + self._unposted_p(key, self._journal, now_ns)
+            return posted_p + self._unposted_p(key, self._journal)
 
     def _posted_p(self, key: str, now_ns: int) -> int:
         account_id, kind, period = _budget_of(key)
         if kind == "credit":
             return self._ledger.credit(account_id, now_ns=now_ns).used_p
+        if kind.startswith(_OF_KEY):
+            return self._ledger.key_spent_p(kind.removeprefix(_OF_KEY), period)
         state = self._ledger.period(account_id, period)
         return state.spent_p - state.early_paid_p
 
     @staticmethod
-    def _unposted_p(key: str, journal: Journal, now_ns: int) -> int:
+    def _unposted_p(key: str, journal: Journal) -> int:
         account_id, kind, period = _budget_of(key)
-        if kind != "credit":
-            return journal.unposted_p(account_id, period)
-        # Credit has no period; a charge is posted long before it is two months old.
-        this = period_at(now_ns)
-        last = period_at(this.start_ns - 1)
-        return sum(journal.unposted_p(account_id, at.key) for at in (last, this))
+        if kind == "credit":
+            return journal.owed.of_account(account_id)
+        if kind.startswith(_OF_KEY):
+            return journal.owed.of_key(kind.removeprefix(_OF_KEY), period)
+        return journal.owed.of_account(account_id, period)
 
 
 def usage_limit_demand(

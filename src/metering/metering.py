@@ -142,6 +142,8 @@ class Metering:
             prices=plan.prices,
             read_agreement=agreed_overrides,
             sign_up_credit_p=plan.sign_up_credit_p,
+            time_zone=plan.time_zone,
+            anchor_day=plan.anchor_day,
             pepper=plan.key_pepper,
         )
         self.billing = Billing(self.ledger, change, self._limiter, clock=clock)

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
-from metering.accounts import Account, ModelClass, Tier, TierBook, TokenPrices
+from metering.accounts import Account, ApiKey, ModelClass, Tier, TierBook, TokenPrices
 from metering.ledger import CreditState
 from metering.quota import Demand, RateQuota
 from metering.usage import FundingMode
@@ -19,6 +19,7 @@ class Resolved:
         account: Who is billed.
         key_id: Which key was shown; "" where the app vouched for the account.
         revoked: Whether that key no longer counts.
+        key_limit_p: What calls with that key may cost in a period, or None.
         tier: The tier just then.
         requests: One request's demands on the request quotas, by model class.
         output_tokens_max: Cap of one output, in tokens.
@@ -33,6 +34,7 @@ class Resolved:
     account: Account
     key_id: str
     revoked: bool
+    key_limit_p: int | None
     tier: Tier
     requests: Mapping[ModelClass, tuple[Demand, ...]]
     output_tokens_max: int
@@ -50,8 +52,7 @@ def resolved(
     tiers: TierBook,
     *,
     good_until_ns: int,
-    key_id: str = "",
-    revoked: bool = False,
+    key: ApiKey | None = None,
 ) -> Resolved:
     """Return what *account* may do: its tier, and over it what was agreed. Pure."""
     tier = tiers.tier_of(account)
@@ -70,8 +71,9 @@ def resolved(
         good_until_ns = min(good_until_ns, credit.changes_ns)
     return Resolved(
         account=account,
-        key_id=key_id,
-        revoked=revoked,
+        key_id="" if key is None else key.id,
+        revoked=key is not None and key.revoked_ns is not None,
+        key_limit_p=None if key is None else key.usage_limit_p,
         tier=tier,
         requests={
             kind: tuple(_request(f"{{{account.id}}}:rpm:{kind}", rates))

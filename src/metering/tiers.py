@@ -287,8 +287,7 @@ class TierResolver:
             record.credit,
             self._tiers,
             good_until_ns=now_ns + self._ttl_ns,
-            key_id=record.key.id,
-            revoked=record.key.revoked_ns is not None,
+            key=record.key,
         )
 
     def _load_account(self, account_id: str) -> Resolved | None:

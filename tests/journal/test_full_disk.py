@@ -67,14 +67,14 @@ def test_a_full_disk_refuses_calls_and_keeps_the_ends_of_running_ones(
     during = (
         journal.is_full,
         journal.faults.backlog,
-        journal.unposted_p("acme", "2026-01"),
+        journal.owed.of_account("acme", "2026-01"),
     )
     disk.make_room()
     journal.open_call(make_event(5, charge_p=5))
     after = (
         journal.is_full,
         journal.faults.backlog,
-        journal.unposted_p("acme", "2026-01"),
+        journal.owed.of_account("acme", "2026-01"),
     )
     journal.close()
     adopt_orphans(tmp_path, ledger.post)
@@ -110,7 +110,7 @@ def test_what_waits_is_bounded(tmp_path, ledger, make_journal, disk, make_event)
     disk.make_full()
     for number in (1, 2, 3):
         journal.close_call(make_event(number, charge_p=number))
-    owed_p = journal.unposted_p("acme", "2026-01")
+    owed_p = journal.owed.of_account("acme", "2026-01")
     disk.make_room()
     journal.close()
     adopt_orphans(tmp_path, ledger.post)
@@ -136,7 +136,7 @@ def test_what_waits_for_the_disk_is_still_owed_after_a_close(
 
     journal.close()
 
-    assert 3 == journal.unposted_p("acme", "2026-01")
+    assert 3 == journal.owed.of_account("acme", "2026-01")
 
 
 def test_a_home_that_cannot_be_made_refuses_calls(tmp_path, make_event, make_journal):

@@ -90,7 +90,7 @@ def test_threads_share_a_journal(tmp_path, ledger, make_journal, make_event):
         thread.start()
     for thread in threads:
         thread.join(10)
-    owed_p = journal.unposted_p("acme", "2026-01")
+    owed_p = journal.owed.of_account("acme", "2026-01")
     journal.close()
 
     found = adopt_orphans(tmp_path, ledger.post)
@@ -107,7 +107,7 @@ def test_what_is_owed_is_kept_by_account_and_period(journal, make_event):
     journal.close_call(make_event(4, charge_p=0, account_id="free"))
 
     owed = [("acme", "2026-01"), ("acme", "2026-02"), ("free", "2026-01"), ("x", "y")]
-    assert [journal.unposted_p(*key) for key in owed] == [11, 7, 0, 0]
+    assert [journal.owed.of_account(*key) for key in owed] == [11, 7, 0, 0]
 
 
 def test_a_closed_journal_is_left_to_who_adopts_it(
@@ -267,4 +267,4 @@ def test_who_adopts_owes_what_was_left(tmp_path, ledger, journal, make_event):
 
     adopt_orphans(tmp_path, ledger.post)
 
-    assert (2, 0) == (ledger.spent_p(), journal.unposted_p("acme", "2026-01"))
+    assert (2, 0) == (ledger.spent_p(), journal.owed.of_account("acme", "2026-01"))

@@ -140,14 +140,14 @@ journal.open_call(event(1, 10))
 journal.close_call(event(2, 20))
 child = os.fork()
 if child == 0:
-    assert journal.unposted_p("acme", "2026-01") == 0
+    assert journal.owed.of_account("acme", "2026-01") == 0
     journal.open_call(event(3, 30))
     journal.close_call(event(3, 31))
-    assert journal.unposted_p("acme", "2026-01") == 31
+    assert journal.owed.of_account("acme", "2026-01") == 31
     os._exit(0)
 _, status = os.waitpid(child, 0)
 journal.close_call(event(1, 11))
-assert journal.unposted_p("acme", "2026-01") == 31
+assert journal.owed.of_account("acme", "2026-01") == 31
 tell(str(os.waitstatus_to_exitcode(status)))
 await_word()
 """)

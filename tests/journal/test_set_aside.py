@@ -151,7 +151,7 @@ def test_the_shipper_goes_on_past_it(make_set_aside, make_event, journal, ledger
     assert stopped
     assert [] == faults
     assert 4 == ledger.spent_p()
-    assert 0 == journal.unposted_p("poison", "2026-01")
+    assert 0 == journal.owed.of_account("poison", "2026-01")
 
 
 def test_adoption_goes_on_past_it(

@@ -53,7 +53,7 @@ def test_closed_calls_reach_the_ledger(make_shipper, journal, ledger, call):
     assert (
         flushed,
         ledger.spent_p(),
-        journal.unposted_p("acme", "2026-01"),
+        journal.owed.of_account("acme", "2026-01"),
     ) == (True, 5, 0)
 
 
@@ -138,7 +138,7 @@ class TestLedgerDown:
         not_flushed = shipper.flush(0)
         while ledger.tries < 5:
             shipper.flush(0.001)
-        owed_p = journal.unposted_p("acme", "2026-01")
+        owed_p = journal.owed.of_account("acme", "2026-01")
         ledger.down = False
         flushed = shipper.flush(TIMEOUT_S)
 
@@ -218,7 +218,7 @@ def test_conflicts_and_damage_are_told(
     assert [kind for kind, _ in told] == ["conflict", "damaged"]
     assert make_event(1).id in told[0][1]
     assert "1 lines in" in told[1][1]
-    assert journal.unposted_p("acme", "2026-01") == 0
+    assert journal.owed.of_account("acme", "2026-01") == 0
 
 
 class TestDisk:
@@ -447,7 +447,7 @@ class TestOwed:
             with journal.posting:
                 read_p = {
                     account: ledger.spent_p(account)
-                    + journal.unposted_p(account, "2026-01")
+                    + journal.owed.of_account(account, "2026-01")
                     for account in total_p
                 }
             assert total_p == read_p
@@ -480,7 +480,9 @@ class TestOwed:
             while not done.is_set():
                 least_p = closed_p[0]
                 with journal.posting:
-                    read_p = ledger.spent_p() + journal.unposted_p("acme", "2026-01")
+                    read_p = ledger.spent_p() + journal.owed.of_account(
+                        "acme", "2026-01"
+                    )
                 # One call may be between its line and its count here.
                 if not least_p <= read_p <= closed_p[0] + 1:
                     wrong.append((least_p, read_p))

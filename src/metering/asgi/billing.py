@@ -13,7 +13,7 @@ from metering.billing import Quote
 from metering.clamp import ClampPlan
 from metering.errors import ConfigurationError
 from metering.facts import RequestFacts
-from metering.ledger import period_at
+from metering.ledger import period_of
 from metering.money import AMOUNT_MAX_P, format_usd
 from metering.quota import Demand
 from metering.resolved import Resolved
@@ -73,7 +73,7 @@ class BillingMiddleware(Piece):
                 " add its price.",
             )
         call.quote = quote
-        call.period = period_at(call.now_ns)
+        call.period = period_of(caller.account, call.now_ns)
         call.metered = True
         cap = _output_tokens_max(call.clamp, facts, quote)
         if cap is None:
@@ -99,22 +99,22 @@ class BillingMiddleware(Piece):
                 f" may: ${format_usd(AMOUNT_MAX_P)}. Ask for less.",
             )
         call.hold_p = hold_p
-        demand = biller.demand(caller, call.period, hold_p) if hold_p else None
-        if demand is not None:
+        if hold_p:
+            demands = biller.demands(caller, call.period, hold_p)
             if self.parts.clamp == "fit":
-                demand = self._at_least(demand, call, facts, quote)
-            call.demands.append(demand)
+                demands = self._at_least(demands, call, facts, quote)
+            call.demands += demands
         return None
 
     def _at_least(
-        self, demand: Demand, call: Call, facts: RequestFacts, quote: Quote
-    ) -> Demand:
+        self, demands: list[Demand], call: Call, facts: RequestFacts, quote: Quote
+    ) -> list[Demand]:
         """Say what the shortest answer worth having may cost, if it can be cut."""
         tokens = least_output_tokens(call, facts)
         if tokens is None:
-            return demand
+            return demands
         least_p = self._biller.worst_case_p(quote, facts, tokens)
-        return msgspec.structs.replace(demand, cost_min=least_p)
+        return [msgspec.structs.replace(d, cost_min=least_p) for d in demands]
 
 
 def _not_metered(member: str) -> Refusal:

@@ -47,13 +47,14 @@ def least_output_tokens(call: Call, facts: RequestFacts) -> int | None:
 def fit(call: Call, verdicts: tuple[Verdict, ...]) -> None:
     """Lower the call to what the money that it was granted pays for.
 
-    From here on it demands no more than that.
+    From here on it demands no more than that. Of several budgets the one that grants
+    least counts.
     """
     for at, (demand, verdict) in enumerate(zip(call.demands, verdicts, strict=True)):
         if demand.cost_min is None or verdict.reason or call.facts is None:
             continue
         granted_p = verdict.granted
-        if granted_p < demand.cost:
+        if granted_p < call.hold_p:
             call.hold_p = granted_p
             tokens = affordable_output_tokens(call.quote, call.facts, granted_p)
             # Rounded down, where each part of the price is rounded up by itself: what

@@ -142,10 +142,14 @@ def _by_money(
     if call.period is not None:
         details["resets_at"] = _instant(call.period.end_ns)
         resets = f" It resets at {details['resets_at']}."
+    if demand.name == "key":
+        whose, then = "this key's limit for the month", "Use another key of the account"
+    else:
+        whose, then = "this month's limit", f"Pay early, or {way_on}"
     return Refusal(
         "usage_limit_reached",
-        f"This call may cost ${needed}; ${left} of this month's limit of ${limit} is"
-        f" left.{resets} Pay early, or {way_on}.",
+        f"This call may cost ${needed}; ${left} of {whose} of ${limit} is left."
+        f"{resets} {then}.",
         headers=headers,
         quota=demand.name,
         details=details,

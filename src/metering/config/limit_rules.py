@@ -10,7 +10,7 @@ from metering.quota import BudgetQuota, Quota
 
 __all__ = ["limit_rules"]
 
-_TAKEN = frozenset({"requests", "credit", "spend"})
+_TAKEN = frozenset({"requests", "credit", "spend", "key"})
 """Names of the quotas that tiers have."""
 
 

@@ -14,6 +14,7 @@ from metering.config.price_book import price_book
 from metering.config.schema import PlanFile, RouteTable
 from metering.config.tier_book import tier_book
 from metering.errors import ConfigurationError
+from metering.ledger import checked_time_zone
 
 __all__ = [
     "load_plan",
@@ -43,12 +44,16 @@ def load_plan(text: str, *, source: str) -> Plan:
     calls, journal = file.calls, file.journal
     tiers = tier_book(file.tiers, document)
     prices = price_book(file.models, document)
+    with document.at("periods.time_zone"):
+        checked_time_zone(file.periods.time_zone)
     return Plan(
         name=file.plan.name,
         tiers=tiers,
         prices=prices,
         limits=limit_rules(file.limits, tiers, prices, document),
         sign_up_credit_p=file.credit.sign_up.pico,
+        time_zone=file.periods.time_zone,
+        anchor_day=file.periods.anchor_day,
         anonymous=calls.anonymous,
         unpriced=calls.unpriced,
         unmetered=calls.unmetered,

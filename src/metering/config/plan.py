@@ -56,6 +56,8 @@ class Plan:
         prices: Models, and what they cost when.
         limits: Limits beside those of the tiers.
         sign_up_credit_p: Credit of a new account, in pico-dollars.
+        time_zone: Zone at whose midnights the months of a new account begin.
+        anchor_day: Day of the month, 1 to 31, on which they begin.
         anonymous: Account that calls without a key are billed to; None: refused.
         unpriced: What becomes of a call to a model that has no price just then:
             `refuse`, or `pass` it on and record it without a charge.
@@ -90,6 +92,8 @@ class Plan:
     prices: PriceBook
     limits: tuple[LimitRule, ...] = ()
     sign_up_credit_p: int = 0
+    time_zone: str = "UTC"
+    anchor_day: int = 1
     anonymous: str | None = None
     unpriced: Literal["refuse", "pass"] = "refuse"
     unmetered: Literal["refuse", "pass"] = "refuse"

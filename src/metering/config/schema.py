@@ -65,6 +65,15 @@ class CreditTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     sign_up: Usd = Dollars(0)
 
 
+class PeriodTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[periods]`: when the months of a new account begin."""
+
+    time_zone: Text = "UTC"
+    anchor_day: Annotated[
+        int, Meta(ge=1, le=31, description="a day of the month, 1 to 31")
+    ] = 1
+
+
 class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[calls]`: how every call is treated."""
 
@@ -260,6 +269,7 @@ class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     plan: PlanTable
     credit: CreditTable = CreditTable()
+    periods: PeriodTable = PeriodTable()
     calls: CallTable = CallTable()
     journal: JournalTable = JournalTable()
     storage: StorageTable = StorageTable()

@@ -9,8 +9,8 @@ docs/explanation/journal.md.
 import os
 import threading
 import weakref
-from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -19,6 +19,7 @@ from metering.clock import NS_PER_S, Clock
 from metering.errors import JournalFullError, StorageError
 from metering.journal.group_sync import GroupSync
 from metering.journal.lines import CHECKPOINT, CLOSED, OPEN, encode_line, parse_line
+from metering.journal.owed import Owed
 from metering.journal.segments import Position, owners_home
 from metering.journal.writer import SegmentWriter, Sync, Write
 from metering.usage import UsageEvent
@@ -71,8 +72,9 @@ class Journal:
         lag_max_s: A charge owed to the ledger for longer refuses new calls.
 
     Attributes:
-        posting: Held around posting a batch and `posted`. Who adds `unposted_p` to
+        posting: Held around posting a batch and `posted`. Who adds what is owed to
             what the ledger says holds it around both.
+        owed: What this process has closed and not yet posted.
     """
 
     def __init__(
@@ -124,7 +126,7 @@ class Journal:
         self._write_error = ""
         self._write_failing = False
         # What is owed to the ledger.
-        self._unposted_p: dict[tuple[str, str], int] = {}
+        self.owed = Owed()
         self._closed = self._posted = 0
         self._oldest_ns: int | None = None
 
@@ -180,9 +182,8 @@ class Journal:
         still charged from its earlier lines.
         """
         line = encode_line(CLOSED, event)
-        owed = (event.account_id, event.period)
         with self._lock:
-            self._unposted_p[owed] = self._unposted_p.get(owed, 0) + event.charge_p
+            self.owed.add(event)
             if not self._append(line):
                 if len(self._backlog) >= self._backlog_max:
                     self._backlog_lost += 1
@@ -266,20 +267,12 @@ class Journal:
                     writer.close()
                 self._writer = self._released = None
                 # What is in the files is owed by who adopts them.
-                self._unposted_p = _owed_p(self._backlog)
+                self.owed = Owed(_events_of(self._backlog))
                 self._posted = self._closed - len(self._backlog)
                 if not self._backlog:
                     self._oldest_ns = None
 
     # Shipping
-
-    def unposted_p(self, account_id: str, period: str) -> int:
-        """Return what this process has closed and not yet posted, in pico-dollars.
-
-        Add it to what the ledger says only with `posting` held around both.
-        """
-        with self._lock:
-            return self._unposted_p.get((account_id, period), 0)
 
     @property
     def calls_closed(self) -> int:
@@ -305,16 +298,10 @@ class Journal:
             owner: The folder they were read from; nothing is owed for one that this
                 journal has given up.
         """
-        sums: Counter[tuple[str, str]] = Counter()
-        for event in events:
-            sums[event.account_id, event.period] += event.charge_p
         with self._lock:
             if self._writer is None or self._writer.owner != owner:
                 return
-            for owed, posted_p in sums.items():
-                left_p = self._unposted_p.pop(owed, 0) - posted_p
-                if left_p:
-                    self._unposted_p[owed] = left_p
+            self.owed.take(events)
             self._posted += len(events)
             # What is left was closed after the last of these.
             all_posted = self._posted == self._closed
@@ -367,13 +354,8 @@ class Journal:
             )
 
 
-def _owed_p(lines: Iterable[bytes]) -> dict[tuple[str, str], int]:
-    """Return what the events of whole lines cost, by account and period."""
-    owed_p: dict[tuple[str, str], int] = {}
+def _events_of(lines: Iterable[bytes]) -> Iterator[UsageEvent]:
     for line in lines:
         whole = parse_line(line.removesuffix(b"\n"))
         if whole is not None:
-            event = whole.event()
-            owed = (event.account_id, event.period)
-            owed_p[owed] = owed_p.get(owed, 0) + event.charge_p
-    return owed_p
+            yield whole.event()

@@ -20,7 +20,13 @@ from metering.accounts import (
 from metering.clock import Clock
 from metering.errors import ConfigurationError
 from metering.ids import uuid7
-from metering.ledger import SIGN_UP, CreditGrant
+from metering.ledger import (
+    SIGN_UP,
+    CreditGrant,
+    checked_anchor_day,
+    checked_time_zone,
+)
+from metering.money import AMOUNT_MAX_P, format_usd, parse_usd
 from metering.pricing import PriceBook
 from metering.registry.change import Change
 from metering.stores import AccountChange, Ledger
@@ -42,6 +48,8 @@ class Accounts:
         prices: PriceBook,
         read_agreement: Callable[[str, Agreement], Overrides],
         sign_up_credit_p: int,
+        time_zone: str = "UTC",
+        anchor_day: int = 1,
         pepper: bytes = b"",
     ) -> None:
         self._ledger = ledger
@@ -50,16 +58,35 @@ class Accounts:
         self._prices = prices
         self._read_agreement = read_agreement
         self._sign_up_credit_p = sign_up_credit_p
+        self._time_zone = time_zone
+        self._anchor_day = anchor_day
         self._pepper = pepper
 
-    async def create(self, account_id: str) -> Account:
+    async def create(
+        self,
+        account_id: str,
+        *,
+        time_zone: str | None = None,
+        anchor_day: int | None = None,
+    ) -> Account:
         """Create an account with its sign-up credit; tried again, return it as it is.
+
+        Args:
+            account_id: Your own name for it.
+            time_zone: IANA name of the zone at whose midnights its months begin; None:
+                the plan's.
+            anchor_day: Day on which they begin, 1 to 31; None: the plan's. Neither
+                changes later: months that are billed would overlap.
 
         Raises:
             ConfigurationError: The id is no string of 1 to 200 printable characters, or
-                has some that keys of stores are made of.
+                has some that keys of stores are made of; there is no such zone or day.
         """
         checked_account_id(account_id)
+        if time_zone is None:
+            time_zone = self._time_zone
+        if anchor_day is None:
+            anchor_day = self._anchor_day
         now_ns = self._clock()
         credit = None
         if self._sign_up_credit_p:
@@ -70,7 +97,12 @@ class Accounts:
                 amount_p=self._sign_up_credit_p,
                 effective_ns=now_ns,
             )
-        account = Account(id=account_id, created_ns=now_ns)
+        account = Account(
+            id=account_id,
+            created_ns=now_ns,
+            time_zone=checked_time_zone(time_zone),
+            anchor_day=checked_anchor_day(anchor_day),
+        )
         return await to_thread.run_sync(self._ledger.create, account, credit)
 
     async def get(self, account_id: str) -> Account:
@@ -81,12 +113,27 @@ class Accounts:
         """
         return await to_thread.run_sync(self._ledger.get, account_id)
 
-    async def issue_key(self, account_id: str) -> str:
+    async def issue_key(
+        self, account_id: str, *, usage_limit: str | None = None
+    ) -> str:
         """Return a new API key. It is shown here once; only its hash is stored.
+
+        Args:
+            account_id: Whose calls it lets in.
+            usage_limit: What calls with it may cost in a month, in dollars; None: as
+                much as the account may.
 
         Raises:
             AccountNotFoundError: There is no such account.
+            ConfigurationError: The limit is no amount of dollars.
         """
+        limit_p = None if usage_limit is None else parse_usd(usage_limit)
+        if limit_p is not None and not 0 < limit_p <= AMOUNT_MAX_P:
+            raise ConfigurationError(
+                f"The limit ${usage_limit} of a key of {account_id!r} cannot be kept."
+                f" Give more than $0 and at most ${format_usd(AMOUNT_MAX_P)}, or revoke"
+                " a key that nobody may use."
+            )
         secret = new_secret()
         now_ns = self._clock()
         key = ApiKey(
@@ -95,6 +142,7 @@ class Accounts:
             hash=hash_key(secret.encode(), self._pepper),
             hint=secret[-4:],
             created_ns=now_ns,
+            usage_limit_p=limit_p,
         )
         await to_thread.run_sync(self._ledger.add_key, key)
         await self._change.tell_key(key)

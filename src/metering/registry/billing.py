@@ -18,8 +18,8 @@ from metering.ledger import (
     PaymentKind,
     PeriodState,
     checked_credit_reference,
-    checked_period_key,
-    period_at,
+    period_named,
+    period_of,
 )
 from metering.limiter import Limiter
 from metering.money import format_usd, parse_usd
@@ -74,7 +74,7 @@ class Billing:
             at_ns=self._clock(),
         ).checked()
         before = await to_thread.run_sync(self._ledger.get, account_id)
-        period = period_at(payment.at_ns).key
+        period = period_of(before, payment.at_ns).key
         demand = usage_limit_demand(account_id, period, 0, 0)
         # The budget is not seeded meanwhile: its seed would have the payment already.
         async with self._limiter.seeding(demand.key):
@@ -153,24 +153,22 @@ class Billing:
             AccountNotFoundError: There is no such account.
         """
         read = partial(self._ledger.credit, account_id, now_ns=self._clock())
-        return await self._read_of(account_id, read)
+        return await self._read_any(account_id, read)
 
     async def period(self, account_id: str, period: str | None = None) -> PeriodState:
         """Return what was spent in a period ("2026-01"); None means the present one.
 
         Raises:
             AccountNotFoundError: There is no such account.
-            ConfigurationError: The period is not written like that.
+            ConfigurationError: The account has no period of that name.
         """
-        read = partial(self._ledger.period, account_id, self._period_key(period))
-        return await self._read_of(account_id, read)
+        return await self._read_of(account_id, self._ledger.period, period)
 
     async def usage(
         self, account_id: str, period: str | None = None
     ) -> list[UsageTotal]:
         """Return what was used in a period, by model; raises as `period` does."""
-        read = partial(self._ledger.totals, account_id, self._period_key(period))
-        return await self._read_of(account_id, read)
+        return await self._read_of(account_id, self._ledger.totals, period)
 
     async def charges(self, account_id: str, *, limit: int = 100) -> list[ChargedEvent]:
         """Return the latest calls with their charges, newest first.
@@ -179,16 +177,30 @@ class Billing:
             AccountNotFoundError: There is no such account.
         """
         read = partial(self._ledger.events, account_id, limit=limit)
-        return await self._read_of(account_id, read)
+        return await self._read_any(account_id, read)
 
-    async def _read_of(self, account_id: str, read: Callable[[], _T]) -> _T:
+    async def _read_of(
+        self,
+        account_id: str,
+        read: Callable[[str, str], _T],
+        period: str | None,
+    ) -> _T:
+        """Read a period of the account, in the words of its own calendar."""
+        now_ns = self._clock()
+
+        def read_if_there() -> _T:
+            account = self._ledger.get(account_id)
+            if period is None:
+                key = period_of(account, now_ns).key
+            else:
+                key = period_named(period, account.time_zone, account.anchor_day).key
+            return read(account_id, key)
+
+        return await to_thread.run_sync(read_if_there)
+
+    async def _read_any(self, account_id: str, read: Callable[[], _T]) -> _T:
         def read_if_there() -> _T:
             self._ledger.get(account_id)
             return read()
 
         return await to_thread.run_sync(read_if_there)
-
-    def _period_key(self, period: str | None) -> str:
-        if period is None:
-            return period_at(self._clock()).key
-        return checked_period_key(period)

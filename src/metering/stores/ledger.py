@@ -200,6 +200,10 @@ class LedgerReader(Protocol):
         """Return what the account spent in that period; zeros if nothing."""
         ...
 
+    def key_spent_p(self, key_id: str, period: str) -> int:
+        """Return what calls with a key cost in that period, in pico-dollars."""
+        ...
+
     def credit(self, account_id: str, *, now_ns: int) -> CreditState:
         """Return the credit of the account."""
         ...

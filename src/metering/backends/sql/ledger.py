@@ -12,6 +12,7 @@ from sqlalchemy.exc import DBAPIError
 from metering.accounts import Account, ApiKey, TierBook
 from metering.backends.sql import (
     identity,
+    key_spending,
     money,
     posting,
     pricing,
@@ -143,6 +144,10 @@ class SqlLedger:
     def period(self, account_id: str, period: str) -> PeriodState:
         """Return a period; see `LedgerReader.period`."""
         return self._read(reading.period, account_id, period)
+
+    def key_spent_p(self, key_id: str, period: str) -> int:
+        """Return what calls with a key cost; see `LedgerReader.key_spent_p`."""
+        return self._read(key_spending.key_spent_p, key_id, period)
 
     def credit(self, account_id: str, *, now_ns: int) -> CreditState:
         """Return credit; see `LedgerReader.credit`."""

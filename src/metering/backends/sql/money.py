@@ -14,7 +14,7 @@ from metering.backends.sql.rules import (
     settled,
 )
 from metering.backends.sql.upsert import insert
-from metering.ledger import CreditGrant, Payment, PeriodState, period_at, revised
+from metering.ledger import CreditGrant, Payment, PeriodState, period_of, revised
 from metering.stores import PaymentReport
 
 __all__ = ["grant_credit", "record_payment"]
@@ -30,7 +30,7 @@ def record_payment(
         account = identity.get(connection, payment.account_id)
         return PaymentReport(account, new=False)
     account = identity.get(connection, payment.account_id, to_write=True)
-    key = period_at(payment.at_ns).key
+    key = period_of(account, payment.at_ns).key
     before = reading.period(connection, account.id, key)
     effect = settled(account, before, payment, tiers)
     if effect.grant is not None:

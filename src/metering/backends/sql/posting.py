@@ -16,6 +16,7 @@ from metering.backends.sql.funding import (
     spent_by_period,
 )
 from metering.backends.sql.locks import lock_new_accounts
+from metering.backends.sql.key_spending import spend_of_keys
 from metering.backends.sql.reading import sliced
 from metering.backends.sql.rows import event_row, grant_of
 from metering.backends.sql.upsert import insert
@@ -71,6 +72,7 @@ def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
     fresh = [event for event in firsts.values() if event.id in new]
     _fund(connection, fresh, debts_p)
     _spend(connection, fresh)
+    spend_of_keys(connection, fresh)
     standing = {e.id: Standing(e.charge_p, e.ending) for e in fresh}
     standing |= _standing(connection, firsts.keys() - new)
     return posted(events, new, debts_p, standing)
