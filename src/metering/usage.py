@@ -17,9 +17,12 @@ Ending = Literal[
 ]
 """How the call ended. `recovered`: its process died and the journal told the rest."""
 
-UsageSource = Literal["reported", "upstream", "estimated", "checkpoint", "none"]
-"""Who said what was used; `reported`: the app, by `metering.report`; `none` where
-nothing was, such as an upstream error."""
+UsageSource = Literal[
+    "reported", "upstream", "request", "estimated", "checkpoint", "none"
+]
+"""Who said what was used; `reported`: the app, by `metering.report`; `request`: what
+was sent, such as the header of a WAV file; `none`: nothing was used, such as with an
+upstream error."""
 
 FundingMode = Literal["credit", "postpaid"]
 """`credit`: only granted credit may be spent; `postpaid`: credit first, then a bill."""

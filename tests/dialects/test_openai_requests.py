@@ -57,6 +57,12 @@ def test_each_path_leads_to_its_dialect() -> None:
         "/v1/completions": "openai.completions",
         "/v1/embeddings": "openai.embeddings",
         "/v1/responses": "openai.responses",
+        "/v1/audio/transcriptions": "openai.transcriptions",
+        "/v1/audio/translations": "openai.transcriptions",
+        "/v1/audio/speech": "openai.speech",
+        "/v1/images/generations": "openai.images",
+        "/v1/images/edits": "openai.images",
+        "/v1/images/variations": "openai.images",
         "/v1/messages": "anthropic.messages",
     }
     assert len({dialect.name for dialect in DIALECTS}) == len(DIALECTS)

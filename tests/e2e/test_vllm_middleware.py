@@ -42,8 +42,6 @@ DOORS = [  # more of the engine's, by the paths that vLLM 0.33.0 gives them
     "/pooling",
     "/rerank",
     "/score",
-    "/v1/audio/transcriptions",
-    "/v1/audio/translations",
     "/v1/chat/completions/batch",
     "/v1/decisions",
     "/v1/rerank",

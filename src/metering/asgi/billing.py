@@ -77,12 +77,7 @@ class BillingMiddleware(Piece):
         call.metered = True
         cap = _output_tokens_max(call.clamp, facts, quote)
         if cap is None:
-            return Refusal(
-                "output_not_bounded",
-                f"Nothing bounds what model {name!r} may write. Name max_tokens, or let"
-                " the operator configure context_tokens_max or put ClampMiddleware"
-                " outside BillingMiddleware.",
-            )
+            return _output_not_bounded(name, facts)
         hold_p = biller.worst_case_p(quote, facts, cap)
         if hold_p is None:
             return Refusal(
@@ -117,6 +112,19 @@ class BillingMiddleware(Piece):
         return [msgspec.structs.replace(d, cost_min=least_p) for d in demands]
 
 
+def _output_not_bounded(name: str, facts: RequestFacts) -> Refusal:
+    way_on = (
+        "Let the operator configure context_tokens_max"
+        if facts.output_unbounded
+        else "Name max_tokens, or let the operator configure context_tokens_max or put"
+        " ClampMiddleware outside BillingMiddleware"
+    )
+    return Refusal(
+        "output_not_bounded",
+        f"Nothing bounds what model {name!r} may write. {way_on}.",
+    )
+
+
 def _not_metered(member: str) -> Refusal:
     return Refusal(
         "route_not_metered",
@@ -129,6 +137,8 @@ def _output_tokens_max(
     clamp: ClampPlan | None, facts: RequestFacts, quote: Quote
 ) -> int | None:
     """Return the most tokens one output may have; None where nothing bounds them."""
+    if facts.output_unbounded and quote.price and quote.price.kind == "token":
+        return None if quote.model is None else quote.model.context_tokens_max
     if clamp is not None:
         return clamp.output_tokens_max
     if not facts.generates or quote.price is None or quote.price.kind != "token":

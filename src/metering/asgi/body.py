@@ -17,6 +17,7 @@ from metering.asgi.codings import (
 from metering.asgi.context import Call
 from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
 from metering.dialects.dialect import Members
+from metering.dialects.form import ReadsForms, UnreadableFormError, read_form
 
 __all__ = ["CODING_HEADERS", "ClientLeftError", "Replay", "read_call", "rewritten"]
 
@@ -41,7 +42,8 @@ async def read_call(
 
     Returns:
         A refusal, or None. A body that names no model leaves the call without facts;
-        one that is no JSON object, without members: no model server takes that.
+        one that is no JSON object, nor a form where forms are sent, without members:
+        no model server takes that.
 
     Raises:
         ClientLeftError: There is nobody to answer any more.
@@ -63,8 +65,8 @@ async def read_call(
         return _too_large(body_bytes_max)
     call.body = body
     if len(body) <= READ_INLINE_MAX:
-        return _read_facts(call, body)
-    return await to_thread.run_sync(_read_large, call, body)
+        return _read_facts(call, scope, body)
+    return await to_thread.run_sync(_read_large, call, scope, body)
 
 
 def _declared(headers: Iterable[tuple[bytes, bytes]]) -> tuple[int, bytes]:
@@ -111,21 +113,29 @@ def _not_of_its_coding(coding: bytes) -> Refusal:
     )
 
 
-def _read_facts(call: Call, body: bytes) -> Refusal | None:
+def _read_facts(call: Call, scope: Scope, body: bytes) -> Refusal | None:
     if not body:
         return None
     # The content type is not asked: apps decode JSON whatever it says.
+    members: Members
     try:
-        members: Members = _MEMBERS.decode(body)
+        members = _MEMBERS.decode(body)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        return _unreadable(body)
+        if not isinstance(call.dialect, ReadsForms):
+            return _unreadable(body)
+        kinds = [v for k, v in scope.get("headers", ()) if k.lower() == b"content-type"]
+        try:
+            form = read_form(kinds[0] if len(kinds) == 1 else b"", body)
+        except UnreadableFormError as error:
+            return _not_a_form(error)
+        members = call.dialect.members_of(form)
     call.members = members
     call.facts = call.dialect.read_request(members)
     return None
 
 
-def _read_large(call: Call, body: bytes) -> Refusal | None:
-    refusal = _read_facts(call, body)
+def _read_large(call: Call, scope: Scope, body: bytes) -> Refusal | None:
+    refusal = _read_facts(call, scope, body)
     # Whoever wants the estimate later wants it in the event loop.
     call.estimate_input_tokens()
     return refusal
@@ -139,6 +149,14 @@ def _unreadable(body: bytes) -> Refusal | None:
         return None
     return Refusal(
         "invalid_json", "The body is not valid JSON (RFC 8259) in UTF-8. Mend it."
+    )
+
+
+def _not_a_form(error: UnreadableFormError) -> Refusal:
+    return Refusal(
+        "invalid_form",
+        "The body is no JSON object, nor a form that every server reads alike:"
+        f" {error}. Mend it.",
     )
 
 

@@ -78,9 +78,9 @@ async def route_not_metered(call: Call, scope: Scope, receive: Receive) -> Refus
         "route_not_metered",
         f"The path {path!r} serves a model in a way that is not metered here, and"
         " nothing is served unmetered. Use the Chat Completions, Completions,"
-        " Embeddings, Responses or Messages API. Its operator can name the dialect"
-        ' spoken there, or "none" where it serves no model, in [[routes]], or let all'
-        ' such paths pass with calls.unmetered = "pass".',
+        " Embeddings, Responses, Messages, audio or images API. Its operator can name"
+        ' the dialect spoken there, or "none" where it serves no model, in [[routes]],'
+        ' or let all such paths pass with calls.unmetered = "pass".',
     )
 
 

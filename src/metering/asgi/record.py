@@ -4,6 +4,7 @@ import msgspec
 
 from metering.asgi.context import Call
 from metering.asgi.missing import MissingUsage
+from metering.asgi.untold import estimate, filled, sent
 from metering.dialects.dialect import Report
 from metering.money import AMOUNT_MAX_P
 from metering.usage import Ending, Usage, UsageEvent, UsageSource
@@ -35,7 +36,7 @@ def running_event(
         at_ns: The present instant; nothing later is known of the call then.
         measured_ms: As in `closing_event`, so far.
     """
-    usage = report.usage or _estimate(call, report.counted_tokens)
+    usage = report.usage or estimate(call, report.counted_tokens)
     usage, time_source = _with_time(call, usage, report, measured_ms)
     event = _event(
         call,
@@ -150,25 +151,25 @@ def _measured(
 ) -> tuple[Usage, UsageSource]:
     if call.reported is not None and call.reported.usage is not None:
         return call.reported.usage, "reported"
+    if report.usage is not None and report.untold:
+        return filled(call, report, report.usage)
     if report.usage is not None:
         return report.usage, "estimated" if report.partial else "upstream"
     served = ending in {"completed", "client_gone", "cancelled"}
     if status >= _ERROR_STATUS or not (served or report.counted_tokens):
         return _NOTHING, "none"
-    return _estimate(call, report.counted_tokens), "estimated"
-
-
-def _estimate(call: Call, output_tokens: int) -> Usage:
-    if call.facts is None:
-        return _NOTHING
-    return Usage(input_tokens=call.estimate_input_tokens(), output_tokens=output_tokens)
+    known = sent(call)
+    if known is not None:
+        return known, "request"
+    whole = ending == "completed"
+    return estimate(call, report.counted_tokens, whole=whole), "estimated"
 
 
 def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> UsageEvent:
     # The report cannot be true, so the call is charged what it was held for.
     event = _event(
         call,
-        _estimate(call, 0),
+        estimate(call, 0),
         ending,
         "estimated",
         ended_ns=ended_ns,

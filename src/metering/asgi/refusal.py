@@ -28,6 +28,7 @@ RETRY_AFTER_MAX_NS = 60 * NS_PER_S
 
 STATUS_BY_CODE = {
     "invalid_json": 400,
+    "invalid_form": 400,
     "invalid_content_encoding": 400,
     "model_missing": 400,
     "request_exceeds_limit": 400,

@@ -6,7 +6,7 @@ on what a client or an app sent: what cannot be read is absent.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -39,6 +39,8 @@ class Report(NamedTuple):
         failed: Whether the response carried an error in place of an answer.
         refused: Why the usage it named was set aside, as it cannot be true; "" if it
             was not. `usage` is then None, and never to be taken for zero.
+        untold: Which part of its quantities `usage` does not know, of one that has
+            several: "tokens" or "audio_ms"; "" if it knows all.
         partial: Whether more was written than `usage` was told for: its output is
             then what was counted on the way.
     """
@@ -49,6 +51,7 @@ class Report(NamedTuple):
     failed: bool = False
     refused: str = ""
     partial: bool = False
+    untold: Literal["", "tokens", "audio_ms"] = ""
 
 
 class StreamReader(Protocol):

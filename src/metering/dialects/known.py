@@ -16,7 +16,10 @@ from metering.dialects.openai_chat import (
 )
 from metering.dialects.openai_completions import OPENAI_COMPLETIONS
 from metering.dialects.openai_embeddings import OPENAI_EMBEDDINGS
+from metering.dialects.openai_images import OPENAI_IMAGES
 from metering.dialects.openai_responses import OPENAI_RESPONSES
+from metering.dialects.openai_speech import OPENAI_SPEECH
+from metering.dialects.openai_transcriptions import OPENAI_TRANSCRIPTIONS
 
 __all__ = [
     "DIALECTS",
@@ -31,6 +34,9 @@ DIALECTS: Final[tuple[Dialect, ...]] = (
     OPENAI_COMPLETIONS,
     OPENAI_EMBEDDINGS,
     OPENAI_RESPONSES,
+    OPENAI_TRANSCRIPTIONS,
+    OPENAI_SPEECH,
+    OPENAI_IMAGES,
     ANTHROPIC_MESSAGES,
     OPENAI_CHAT_BY_TOKENS,
     OPENAI_CHAT_BY_COMPLETION_TOKENS,
@@ -61,12 +67,6 @@ _UNMETERED_ENDINGS = frozenset(
         "realtime/client_secrets",
         "realtime/sessions",
         "realtime/transcription_sessions",
-        "audio/speech",
-        "audio/transcriptions",
-        "audio/translations",
-        "images/edits",
-        "images/generations",
-        "images/variations",
         # Anthropic
         "v1/complete",
         "messages/batches",

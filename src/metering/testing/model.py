@@ -17,6 +17,13 @@ import anyio.lowlevel
 import msgspec
 
 from metering.testing import anthropic_replies, openai_replies, responses_replies
+from metering.testing.media_replies import (
+    MEDIA_PATHS,
+    AudioUsage,
+    NotJson,
+    form_of,
+    media_job,
+)
 from metering.testing.reading import Json, RefusedError, check_model
 
 __all__ = ["FakeCall", "FakeModel"]
@@ -31,7 +38,9 @@ _COMPLETIONS = "/v1/completions"
 _EMBEDDINGS = "/v1/embeddings"
 _RESPONSES = "/v1/responses"
 _MESSAGES = "/v1/messages"
-_PATHS = frozenset({_CHAT, _COMPLETIONS, _EMBEDDINGS, _RESPONSES, _MESSAGES})
+_PATHS = frozenset(
+    {_CHAT, _COMPLETIONS, _EMBEDDINGS, _RESPONSES, _MESSAGES, *MEDIA_PATHS}
+)
 _ERROR_EVENTS: Mapping[str, Callable[[str], bytes]] = {
     _RESPONSES: responses_replies.error_event,
     _MESSAGES: anthropic_replies.error_event,
@@ -44,7 +53,7 @@ class _Job(Protocol):
     @property
     def streams(self) -> bool: ...
 
-    def whole(self, *, tells_usage: bool) -> Json: ...
+    def whole(self, *, tells_usage: bool) -> Json | NotJson: ...
 
     def events(self, *, tells_usage: bool) -> Iterator[bytes]: ...
 
@@ -57,7 +66,8 @@ class FakeCall:
         path: The path that was called.
         headers: Headers by lower-case name; of equal names the last.
         raw: The body as it came.
-        body: The same, decoded; empty if it is no JSON object.
+        body: The same, decoded: a JSON object, or a form whose files are bytes. Empty
+            if it is neither.
         chunks: Messages of the response's body that were sent.
         disconnected: Whether the client left before the end.
     """
@@ -71,10 +81,11 @@ class FakeCall:
 
 
 class FakeModel:
-    """Speaks OpenAI's chat, completions, embeddings and Responses, and Messages.
+    """Speaks OpenAI's dialects, of text, audio and images, and Anthropic's Messages.
 
     It reads as many tokens as there are words, and writes "w1 w2 w3 …". Equal requests
-    get equal bytes. What vLLM or Anthropic refuse it refuses, with the same status.
+    get equal bytes. What vLLM or Anthropic refuse it refuses, with the same status. Of
+    audio it hears how long a WAV file is, ten tokens a second.
 
     Args:
         models: Names it serves; empty for any.
@@ -84,6 +95,8 @@ class FakeModel:
         cached_tokens: Input tokens to report as read from the cache.
         reasoning_tokens: Output tokens to report as reasoning.
         usage: Whether to tell usage at all.
+        audio_usage: Whether transcripts tell it by the length of the audio, as whisper
+            does, or by tokens. Streams of them always tell tokens.
         done: Whether a stream of chat or completions ends in `[DONE]`.
         pause: Awaited before each message of a body, with its number from 0: a test
             holds a stream there.
@@ -104,6 +117,7 @@ class FakeModel:
         cached_tokens: int | None = None,
         reasoning_tokens: int | None = None,
         usage: bool = True,
+        audio_usage: AudioUsage = "duration",
         done: bool = True,
         pause: Callable[[int], Awaitable[None]] | None = None,
         fail_at: int | None = None,
@@ -117,6 +131,7 @@ class FakeModel:
         self._cached_tokens = cached_tokens
         self._reasoning_tokens = reasoning_tokens
         self._usage = usage
+        self._audio_usage: AudioUsage = audio_usage
         self._done = done
         self._pause = pause
         self._fail_at = fail_at
@@ -161,8 +176,11 @@ class FakeModel:
             return
         if self._status != 200:
             raise RefusedError(self._status, "The model was told to answer this.")
-        call.body = _json(call.raw)
+        kind = call.headers.get("content-type", "")
+        forms = call.path in MEDIA_PATHS and kind.startswith("multipart/")
+        call.body = form_of(kind, call.raw) if forms else _json(call.raw)
         check_model(call.body, self._models)
+        answer: Json | NotJson
         if call.path == _EMBEDDINGS:
             answer = openai_replies.embeddings(call.body, tells_usage=self._usage)
         else:
@@ -176,6 +194,13 @@ class FakeModel:
         call.chunks = 1
 
     def _job_of(self, call: FakeCall) -> _Job:
+        if call.path in MEDIA_PATHS:
+            return media_job(
+                call.path,
+                call.body,
+                output_tokens=self._output_tokens,
+                audio_usage=self._audio_usage,
+            )
         if call.path == _MESSAGES:
             return anthropic_replies.message_job(
                 call.body,
@@ -292,7 +317,11 @@ async def _start(send: Send, status: int, kind: str, size: int | None = None) ->
     await send({"type": "http.response.start", "status": status, "headers": headers})
 
 
-async def _answer(send: Send, status: int, content: dict[str, Any]) -> None:
-    body = msgspec.json.encode(content)
-    await _start(send, status, "application/json", len(body))
+async def _answer(send: Send, status: int, content: Json | NotJson) -> None:
+    kind, body = "application/json", b""
+    if isinstance(content, NotJson):
+        kind, body = content
+    else:
+        body = msgspec.json.encode(content)
+    await _start(send, status, kind, len(body))
     await send({"type": "http.response.body", "body": body})
