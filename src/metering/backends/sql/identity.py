@@ -27,6 +27,7 @@ __all__ = [
     "create",
     "find_key",
     "get",
+    "lock",
     "replace",
     "revoke_key",
 ]
@@ -79,6 +80,12 @@ def get(connection: Connection, account_id: str, *, to_write: bool = False) -> A
     if row is None:
         raise no_account(account_id)
     return account_of(row)
+
+
+def lock(connection: Connection, account_id: str) -> None:
+    """Keep others from an account until the transaction ends, if there is one."""
+    wanted = select(_accounts.id).where(_accounts.id == account_id)
+    connection.execute(wanted.with_for_update(key_share=True))
 
 
 def replace(connection: Connection, account: Account, tiers: TierBook) -> None:

@@ -24,12 +24,13 @@ def record_payment(
     connection: Connection, payment: Payment, tiers: TierBook
 ) -> PaymentReport:
     """Record a payment and all it changes, once for each reference."""
+    identity.lock(connection, payment.account_id)
     known = _payment(connection, payment.reference)
     if known is not None:
         refuse_other_payment(known, payment)
         account = identity.get(connection, payment.account_id)
         return PaymentReport(account, new=False)
-    account = identity.get(connection, payment.account_id, to_write=True)
+    account = identity.get(connection, payment.account_id)
     key = period_of(account, payment.at_ns).key
     before = reading.period(connection, account.id, key)
     effect = settled(account, before, payment, tiers)
