@@ -185,6 +185,7 @@ def test_accounts_come_in_pages(run, read):
         ("accounts override acme --usage-limit lots", 'usage_limit = "lots"'),
         ("keys revoke mk-unknown", "no"),
         ("payments record acme 0.1x --reference a --kind invoice", "'0.1x' is not"),
+        ("payments record acme 1 --reference a --kind gift", "Payment kind 'gift'"),
         ("credits grant acme 5 --reference sign-up", "Give this credit another."),
         ("credits grant acme 5 --reference a --expires soon", "'soon' is not an inst"),
         ("usage acme --period May", "Period 'May' is not a month."),

@@ -6,13 +6,18 @@ import typer
 
 from metering import __version__
 from metering.cli.accounts import accounts
+from metering.cli.bench import bench
 from metering.cli.check import check
 from metering.cli.command import command
 from metering.cli.credits import credits_
+from metering.cli.demo import demo
 from metering.cli.init import init
+from metering.cli.journal import journal
 from metering.cli.keys import keys
+from metering.cli.migrate import migrate
 from metering.cli.payments import payments
 from metering.cli.price import price
+from metering.cli.simulate import simulate
 from metering.cli.usage import usage
 
 __all__ = ["app"]
@@ -54,6 +59,7 @@ _LOOK_UP = "Accounts and money"
 
 command(app, "init", panel=_PLAN)(init)
 command(app, "check", panel=_PLAN)(check)
+command(app, "simulate", panel=_PLAN)(simulate)
 app.add_typer(price, rich_help_panel=_PLAN)
 
 app.add_typer(accounts, rich_help_panel=_LOOK_UP)
@@ -61,3 +67,10 @@ app.add_typer(keys, rich_help_panel=_LOOK_UP)
 app.add_typer(payments, rich_help_panel=_LOOK_UP)
 app.add_typer(credits_, rich_help_panel=_LOOK_UP)
 command(app, "usage", panel=_LOOK_UP)(usage)
+
+_SERVICE = "The service"
+
+command(app, "migrate", panel=_SERVICE)(migrate)
+app.add_typer(journal, rich_help_panel=_SERVICE)
+command(app, "bench", panel=_SERVICE)(bench)
+app.command("demo", rich_help_panel=_SERVICE)(demo)

@@ -17,9 +17,10 @@ from metering.cli.exit_codes import FAILED
 from metering.cli.output import Output
 from metering.errors import MeteringError
 
-__all__ = ["command", "group"]
+__all__ = ["PANEL", "command", "group"]
 
-_PANEL = "Where and how"
+PANEL = "Where and how"
+"""Where the help of a command has the options that every command has."""
 
 _Config = Annotated[
     str,
@@ -27,7 +28,7 @@ _Config = Annotated[
         "--config",
         envvar="METERING_CONFIG",
         help='The plan: a TOML file, or "preset:friendli".',
-        rich_help_panel=_PANEL,
+        rich_help_panel=PANEL,
     ),
 ]
 _Data = Annotated[
@@ -36,13 +37,13 @@ _Data = Annotated[
         "--data",
         envvar="METERING_DATA",
         help="The data home of the service; by default the plan's, else .metering.",
-        rich_help_panel=_PANEL,
+        rich_help_panel=PANEL,
     ),
 ]
 _Json = Annotated[
     bool,
     typer.Option(
-        "--json", help="Answer with one JSON document.", rich_help_panel=_PANEL
+        "--json", help="Answer with one JSON document.", rich_help_panel=PANEL
     ),
 ]
 _COMMON = tuple(

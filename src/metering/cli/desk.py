@@ -67,9 +67,22 @@ class Desk:
         """Work on another plan than the one that was named; before anything else."""
         self.environ["METERING_CONFIG"] = config
 
+    @property
+    def ledger_url(self) -> str:
+        """Where the ledger is: a path, or a URL that may hold a password."""
+        return self.plan.ledger or str(self.meter.data / "ledger.db")
+
+    def plan_of(self, source: str) -> Plan:
+        """Return another plan, such as one to compare with.
+
+        Raises:
+            ConfigurationError: It cannot be used.
+        """
+        return plan_from_env({"METERING_CONFIG": source})
+
     def ledger_missing(self) -> Path | None:
         """Return the file that the ledger should be, if it is not there."""
-        named = self.plan.ledger or str(self.meter.data / "ledger.db")
+        named = self.ledger_url
         if "://" in named and not named.startswith(_FILE):
             return None
         path = Path(named.removeprefix(_FILE))

@@ -18,6 +18,10 @@ from rich.table import Table
 __all__ = ["Output", "bullets", "facts", "table"]
 
 
+_NARROWEST = 10
+"""Characters below which no cell is folded."""
+
+
 class Output:
     """Writes answers to standard output, and all else to standard error.
 
@@ -74,25 +78,31 @@ class Output:
 
 def table(
     title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]
-) -> Table:
+) -> RenderableType:
     """Return a table that loses nothing in a narrow window: long cells are folded.
+
+    One without rows is a sentence.
 
     Args:
         title: What it shows.
         columns: Their names; one that ends with ">" is set to the right.
         rows: Their cells.
     """
+    cells = [[str(cell) for cell in row] for row in rows]
+    if not cells:
+        return f"{title}: none."
     made = _empty(title)
-    for name in columns:
+    for at, name in enumerate(columns):
         right = name.endswith(">")
         made.add_column(
             name.removesuffix(">"),
             justify="right" if right else "left",
             overflow="fold",
             no_wrap=right,
+            min_width=min(_NARROWEST, max(len(row[at]) for row in cells)),
         )
-    for row in rows:
-        made.add_row(*map(str, row))
+    for row in cells:
+        made.add_row(*row)
     return made
 
 

@@ -1,7 +1,6 @@
 """`metering payments`: money received."""
 
-from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -11,18 +10,12 @@ from metering.cli.desk import Desk
 from metering.cli.output import table
 from metering.cli.values import account_document, amount
 from metering.clock import iso_utc
-from metering.ledger import Payment
+from metering.ledger import Payment, PaymentKind
 from metering.money import format_usd
 
 __all__ = ["payments"]
 
 payments = group("payments", "Money received: record, list.")
-
-
-class _Kind(StrEnum):
-    INVOICE = "invoice"
-    CREDIT_PURCHASE = "credit_purchase"
-    EARLY_PAYMENT = "early_payment"
 
 
 @command(payments, "record")
@@ -33,14 +26,16 @@ async def record(
     reference: Annotated[
         str, typer.Option(help="The payment processor's id; each counts once.")
     ],
-    kind: Annotated[_Kind, typer.Option(help="What was paid for.")],
+    kind: Annotated[
+        str, typer.Option(help="invoice, credit_purchase or early_payment.")
+    ],
 ) -> None:
     """Record a payment, once a reference; the tier may rise with it."""
     meter = desk.opened
     tiers = meter.plan.tiers
     before = tiers.tier_of(await meter.accounts.get(account))
     paid = await meter.billing.record_payment(
-        account, usd=usd, reference=reference, kind=kind.value
+        account, usd=usd, reference=reference, kind=cast("PaymentKind", kind)
     )
     tier = tiers.tier_of(paid)
     rise = f", up from {before.name}" if tier.level > before.level else ""
@@ -51,7 +46,7 @@ async def record(
     )
     desk.note_reach()
     in_memory = (meter.plan.limits_store or "memory://").startswith("memory:")
-    if kind is _Kind.EARLY_PAYMENT and in_memory:
+    if kind == "early_payment" and in_memory:
         desk.output.note(
             "But the room that it makes in this period's limit is counted in the memory"
             " of a running service, which learns of it when it is started again. Where"

@@ -25,7 +25,7 @@ At = Annotated[
     str | None,
     typer.Option(metavar="INSTANT", help="Prices of then; None: of now."),
 ]
-Count = Annotated[int, typer.Option(min=0)]
+Count = Annotated[int, typer.Option(min=0, help="What the call used of it.")]
 
 
 @command(price, "list")

@@ -1,0 +1,43 @@
+"""`metering demo`: a small model server with everything around it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from metering.cli.exit_codes import FAILED
+from metering.cli.output import Output
+
+__all__ = ["demo"]
+
+_OF_THE_EXTRA = frozenset({"fastapi", "openai", "uvicorn"})
+
+
+def demo(
+    *,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="An empty or new folder for its records; None: .metering/demo-TIME."
+        ),
+    ] = None,
+    serve: Annotated[
+        bool, typer.Option("--serve", help="Keep the server running at the end.")
+    ] = False,
+) -> None:
+    """Run a model server, call it as three customers, show their exact bills.
+
+    It has a plan and data of its own.
+    """
+    try:
+        from metering.demo.__main__ import main  # noqa: PLC0415 - of another extra
+    except ModuleNotFoundError as error:
+        if error.name not in _OF_THE_EXTRA:
+            raise
+        Output(as_json=False).error(
+            f"The demo needs the package {error.name}, which is not installed. Install"
+            " it with: pip install 'asgi-metering[demo]'"
+        )
+        raise typer.Exit(FAILED) from None
+    arguments = [] if data is None else ["--data", str(data)]
+    raise typer.Exit(main([*arguments, *(["--serve"] if serve else [])]))

@@ -1,0 +1,24 @@
+"""`metering migrate`: the ledger's tables as this version needs them."""
+
+from anyio import to_thread
+
+from metering.backends.sql import migrate as migrate_ledger
+from metering.cli.desk import Desk
+from metering.errors import without_credentials
+
+__all__ = ["migrate"]
+
+
+async def migrate(desk: Desk) -> None:
+    """Bring the ledger's database to the schema of this version; again changes nothing.
+
+    An SQLite file is also brought there by whoever opens it. PostgreSQL is only by this
+    command: run it once for each version of the package, before the services start.
+    """
+    ledger = desk.ledger_url
+    await to_thread.run_sync(migrate_ledger, ledger)
+    shown = without_credentials(ledger)
+    desk.output.show(
+        {"ledger": shown, "migrated": True},
+        f"The ledger {shown} has the tables of this version.",
+    )

@@ -1,0 +1,171 @@
+"""A plan is written, explained, found faulty, and its prices are told."""
+
+import re
+
+import pytest
+
+from metering.backends.sql import SqlLedger
+from metering.cli.init import _STARTER
+from metering.config import load_plan
+
+_WRONG = """\
+[plan]
+name = "shop"
+
+[[tiers]]
+level = 0
+name = "All"
+output_tokens_max = "4K"
+requests = { paid = "100/fortnight" }
+"""
+
+
+def test_the_plan_that_init_writes_is_right(run, home, monkeypatch):
+    """And `check` has nothing to say against it, but for what is worth knowing."""
+    written = run("init")
+    monkeypatch.setenv("METERING_CONFIG", "metering.toml")
+    checked = run("check")
+
+    assert (0, 0) == (written.code, checked.code)
+    assert "metering check metering.toml" in written.out
+    assert "Plan 'starter': nothing is wrong with it." in checked.out
+    assert (home / "metering.toml").is_file()
+
+
+def test_each_field_that_it_leaves_out_may_be_set():
+    """All lines that begin with "#> ", with the mark taken away, are fields too."""
+    text = _STARTER.read_text(encoding="utf-8")
+    marked = re.findall(r"^#> ", text, re.MULTILINE)
+    plan = load_plan(re.sub(r"^#> ", "", text, flags=re.MULTILINE), source="starter")
+
+    assert len(marked) > 10
+    assert ["tokens-per-minute", "running"] == [rule.name for rule in plan.limits]
+    assert "sqlite:///limits.db" == plan.limits_store
+
+
+def test_init_replaces_nothing_unasked(run, home):
+    (home / "metering.toml").write_text("mine")
+    refused = run("init")
+    kept = (home / "metering.toml").read_text()
+    forced = run("init", "--preset", "friendli", "--force")
+
+    assert (2, "mine", 0) == (refused.code, kept, forced.code)
+    assert "metering.toml is there already, and nothing was written." in refused.aside
+    assert 'name = "friendli"' in (home / "metering.toml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("init --preset friendly", "Did you mean 'friendli'?"),
+        ("init no/such/folder.toml", "no/such/folder.toml cannot be written"),
+        ("check gone.toml", "There is no plan 'gone.toml'."),
+        ("check --at yesterday", "'yesterday' is not an instant."),
+        ("price quote nothing", "There is no model 'nothing'; there are: MiniMaxAI"),
+        ("price list --config gone.toml", "The plan 'gone.toml' cannot be read"),
+    ],
+)
+def test_a_mistake_is_named_with_its_way_out(run, arguments, said):
+    ended = run(*arguments.split())
+
+    assert (2, "") == (ended.code, ended.out)
+    assert said in ended.aside
+
+
+def test_a_fault_is_found_with_the_path_of_its_field(run, home):
+    """Code 1, for it did its work: with the field, its value and what is allowed."""
+    (home / "shop.toml").write_text(_WRONG)
+    ended = run("check", "shop.toml")
+    as_json = run("check", "shop.toml", "--json")
+
+    assert (1, 1) == (ended.code, as_json.code)
+    text = " ".join(ended.out.split())
+    assert 'shop.toml: tiers[0].requests.paid = "100/fortnight"' in text
+    assert 'Allowed: a rate, such as "100/minute"' in text
+    assert not as_json.document["ok"]
+    assert "100/fortnight" in as_json.document["problem"]
+
+
+def test_a_store_that_no_url_names_is_a_fault(run, monkeypatch):
+    monkeypatch.setenv("METERING_LIMITS", "mysql://host")
+    ended = run("check")
+
+    assert 1 == ended.code
+    assert "Limits cannot be kept in 'mysql'" in " ".join(ended.out.split())
+
+
+def test_a_price_that_the_ledger_has_otherwise_is_a_fault(run, home):
+    """A service would refuse to start; `check` says so before."""
+    run("init")
+    assert 0 == run("check", "metering.toml").code
+    text = (home / "metering.toml").read_text()
+    plan = load_plan(text, source="metering.toml")
+    ledger = SqlLedger(home / ".metering" / "ledger.db", tiers=plan.tiers)
+    ledger.publish(plan.prices.versions(), now_ns=1_700_000_000 * 10**9)
+    ledger.close()
+    (home / "metering.toml").write_text(text.replace('input = "0.5"', 'input = "9"'))
+    ended = run("check", "metering.toml")
+
+    assert 1 == ended.code
+    assert "The price of 'my/chat-model'" in ended.out
+
+
+def test_check_tells_each_tier_and_model(run, read):
+    """In a table and in words, at 80 columns, and nothing is cut."""
+    text = run("check", "--at", "2026-01-15").out
+    document = read("check", "--at", "2026-01-15")
+
+    assert "Tier 1 (level 1): payment method. It makes 100/minute to paid" in text
+    assert 6 == len(document["tiers"])
+    assert "$0.6 in, $2.2 out" == document["models"][1]["price"]
+    assert "until 2026-02-12T00:00:00Z" == document["models"][-1]["validity"]
+    assert "\u2026" not in text
+    assert [] == [line for line in text.splitlines() if len(line) > 80]
+
+
+def test_what_ends_soon_is_worth_knowing(run, read):
+    """A price that ends within a month; `--strict` makes a finding of it."""
+    (notice,) = read("check", "--at", "2026-01-15")["notices"]
+    far = read("check", "--at", "2026-01-01")["notices"]
+    strict = run("check", "--at", "2026-01-15", "--strict")
+
+    assert notice.endswith("ends at 2026-02-12T00:00:00Z; then: it has none.")
+    assert [] == far
+    assert 1 == strict.code
+
+
+def test_check_shows_no_password(run, monkeypatch):
+    monkeypatch.setenv("METERING_LIMITS", "redis://user:hunter2@host/0")
+    ended = run("check")
+
+    assert 0 == ended.code
+    assert "Limits are shared, in redis." in ended.out
+    assert "hunter2" not in ended.out + ended.aside
+
+
+def test_prices_at_an_instant_and_over_time(read):
+    before = {p["model"]: p for p in read("price", "list", "--at", "2026-02-11")}
+    after = {p["model"]: p for p in read("price", "list", "--at", "2026-02-12")}
+    name = "LGAI-EXAONE/K-EXAONE-236B-A23B"
+
+    assert ("free", None) == (before[name]["kind"], after[name]["kind"])
+    assert "2026-02-12T00:00:00Z" == before[name]["until"]
+
+
+def test_a_quote_is_exact(read):
+    """The README's figure: $0.9365666."""
+    quoted = read(
+        *("price", "quote", "zai-org/GLM-4.7", "--input-tokens", "1234567"),
+        *("--output-tokens", "89012"),
+    )
+    timed = read("price", "quote", "zai-org/GLM-4.6", "--compute-ms", "287341")
+
+    assert "0.9365666" == quoted["charge_usd"]
+    assert "1.149364" == timed["charge_usd"]
+
+
+def test_a_model_without_a_price_is_not_free(run):
+    ended = run("price", "quote", "LGAI-EXAONE/K-EXAONE-236B-A23B", "--at=2026-03-01")
+
+    assert 2 == ended.code
+    assert "has no price at 2026-03-01T00:00:00Z: calls are refused." in ended.aside
