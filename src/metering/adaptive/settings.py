@@ -105,7 +105,7 @@ class Tuning:
     gain: float = 0.2
     gain_far: float = 0.6
     far: float = 0.5
-    split: float = 0.9
+    split: float = 0.75
     seen_s: float = 40.0
     plain_delay_s: float = 0.6
     plain_gain: float = 0.06
@@ -141,6 +141,7 @@ class AdaptiveSettings:
             learned from the unloaded platform.
         waiting_max: Most calls that wait in one room.
         accounts_max: Most accounts that are remembered.
+        burst_ns: Time in which an account's burst refills, to 600 s.
         tuning: The constants of the law.
 
     Raises:
@@ -151,6 +152,7 @@ class AdaptiveSettings:
     first_byte_target_ns: int | None = None
     waiting_max: int = 1000
     accounts_max: int = 100_000
+    burst_ns: int = 60 * NS_PER_S
     tuning: Tuning = Tuning()
 
     def __post_init__(self) -> None:
@@ -161,6 +163,10 @@ class AdaptiveSettings:
                 raise ConfigurationError(
                     f"{name} {getattr(self, name)} must be above 0: it is a bound."
                 )
+        if not 0 < self.burst_ns <= _NS_MAX:
+            raise ConfigurationError(
+                f"burst_ns {self.burst_ns} is not from 1 ns to 600 s; 60 s is usual."
+            )
         target_ns = self.first_byte_target_ns
         if target_ns is not None and not 0 < target_ns <= _NS_MAX:
             raise ConfigurationError(

@@ -29,7 +29,7 @@ class AdaptivePlug:
 
     def __init__(self, settings: AdaptiveSettings | None = None) -> None:
         self.pool = AdaptivePool(settings)
-        self._buckets = AccountBuckets()
+        self._buckets = AccountBuckets(settings or AdaptiveSettings())
         self._waiting: dict[str, tuple[int, str]] = {}
 
     def arrive(
@@ -122,7 +122,12 @@ def perturbed(
         )
         for klass in start.classes
     )
-    return replace(start, classes=classes, tuning=replace(start.tuning, **tuning))
+    return replace(
+        start,
+        burst_ns=round(off(start.burst_ns)),
+        classes=classes,
+        tuning=replace(start.tuning, **tuning),
+    )
 
 
 def _ns(instant_s: float) -> int:
