@@ -149,6 +149,19 @@ def test_what_a_room_buys_fits_and_one_token_more_does_not(
     assert free or cost_p(tokens + 1) > room_p or cost_p(0) > room_p
 
 
+def test_a_room_that_the_input_alone_may_exceed_buys_no_output() -> None:
+    """Also where output is free from the step on that the input may reach."""
+    price = PriceVersion(
+        model="m",
+        kind="token",
+        rates={"input_tokens": Rate(1), "output_tokens": Rate(1)},
+        steps=(Step(10, {"input_tokens": Rate(9), "output_tokens": Rate(0)}),),
+    )
+
+    assert 0 == price.output_tokens_within(100, input_tokens=12)
+    assert 98 == price.output_tokens_within(108, input_tokens=12)
+
+
 def only(kind: PriceKind, leaf: Leaf, rate: Rate) -> PriceVersion:
     """A price of one thing."""
     return PriceVersion(model="m", kind=kind, rates={leaf: rate})

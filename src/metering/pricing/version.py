@@ -71,6 +71,8 @@ class PriceVersion:
     rates: Mapping[Leaf, Rate] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
     id: str = field(init=False)
+    # Each call asks for its worst case and its charge, and most prices have no steps:
+    # the first band is laid out beside the others. All prices are times the scale.
     _leaves: tuple[tuple[Leaf, int], ...] = field(init=False, repr=False, compare=False)
     _dearest: tuple[int, int] = field(init=False, repr=False, compare=False)
     _bands: tuple[_Band, ...] = field(init=False, repr=False, compare=False)
@@ -187,12 +189,14 @@ class PriceVersion:
             The count; 0 where output costs nothing, for there is nothing to lower.
         """
         room = room_p * self._scale - self._beside_tokens(0, audio_ms, 0)
-        counts = [
-            (room - band.reads(input_tokens)) // band.written
-            for band in self._reached(input_tokens)
-            if band.written
-        ]
-        return max(0, min(counts, default=0))
+        counts: list[int] = []
+        for band in self._reached(input_tokens):
+            rest = room - band.reads(input_tokens)
+            if rest < 0:
+                return 0
+            if band.written:
+                counts.append(rest // band.written)
+        return min(counts, default=0)
 
     def _reached(self, input_tokens: int) -> list[_Band]:
         return [band for band in self._bands if input_tokens > band.above]
