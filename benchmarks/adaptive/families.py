@@ -85,6 +85,7 @@ _ALL = (
         duration_s=540.0,
         measured_s=(60.0, 540.0),
         work=Work(prompt_drift=((60.0, 1.0), (360.0, 10.0))),
+        in_time_s=15.0,
     ),
 )
 

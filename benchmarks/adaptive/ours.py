@@ -22,8 +22,9 @@ class Ours(Law):
     """
 
     def __init__(self, settings: AdaptiveSettings | None = None) -> None:
+        settings = settings or AdaptiveSettings()
         self.pool = AdaptivePool(settings)
-        self._buckets = AccountBuckets()
+        self._buckets = AccountBuckets(settings)
         self._requests: dict[str, Request] = {}
         self._ids: dict[Request, str] = {}
         self._came = 0

@@ -93,8 +93,9 @@ class _Run:
 
     def _arrive(self, request: Request, now_s: float) -> None:
         self._history.requests.append(request)
-        self._at(now_s + self._scenario.patience_s, partial(self._hang_up, request))
         self._follow(request, self._law.arrive(request, now_s), now_s)
+        if request.outcome is Outcome.PENDING:
+            self._at(now_s + self._scenario.patience_s, partial(self._hang_up, request))
 
     def _obey(self, now_s: float) -> None:
         for request, verdict in list(self._law.decided(now_s)):
