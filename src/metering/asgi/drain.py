@@ -25,6 +25,7 @@ class DrainingWatch(Watch):
 
     def __init__(self, call: Call, parts: Parts, receive: Receive, send: Send) -> None:
         super().__init__(call, parts, receive, send)
+        self._direct = False
         self._drain_s = parts.drain_ns / NS_PER_S
         self._due = math.inf  # on the event loop's clock; until then nobody has gone
         self._ended = anyio.Event()

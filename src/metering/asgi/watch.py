@@ -62,6 +62,7 @@ class Watch:
         "_client_wait_ns",
         "_coding",
         "_counted",
+        "_direct",
         "_dispatched_ns",
         "_journal_due_ns",
         "_parts",
@@ -97,6 +98,8 @@ class Watch:
         self._settled = False
         price = None if call.quote is None else call.quote.price
         self._timed = price is not None and price.kind == "time"
+        # Whether a chunk goes straight to the server: nothing else is to be done to it.
+        self._direct = not self._timed
         self._dispatched_ns = parts.clock() if self._timed else call.now_ns
         self.left = False
 
@@ -109,12 +112,43 @@ class Watch:
 
     async def send(self, message: Message) -> None:
         """Pass a message of the app on, read for usage."""
+        reader = self._reader
+        if reader is None or message["type"] != "http.response.body":
+            await self._on_other(message)
+            return
+        # All of it is here, as it is done for each chunk of each stream.
+        chunk = bytes(message.get("body", b""))
+        more = message.get("more_body", False)
+        out = reader.feed(chunk)
+        if not more:
+            out += reader.finish()
+        call = self._call
+        if (reader.ended or not more) and call.event is None:
+            await self._complete()
+        if out is not chunk:
+            if not out and more and chunk:
+                return
+            message = {**message, "body": out}
+        if self._direct:
+            try:
+                await self._send(message)
+            except OSError:
+                self._note_left()
+                raise
+        else:
+            await self._forward(message)
+        if call.event is None:
+            self._chunks += 1
+            if (
+                self._chunks >= CHECKPOINT_CHUNKS
+                or self._parts.clock() >= self._journal_due_ns
+            ):
+                self._checkpoint(reader)
+
+    async def _on_other(self, message: Message) -> None:
         kind = message["type"]
         if kind == "http.response.body":
-            if self._reader is None:
-                await self._on_body(message)
-            else:
-                await self._on_chunk(self._reader, message)
+            await self._on_body(message)
         elif kind == "http.response.start":
             await self._on_start(message)
         elif kind == "http.response.pathsend":
@@ -188,26 +222,6 @@ class Watch:
             return
         await self._finish(message)
 
-    async def _on_chunk(self, reader: StreamReader, message: Message) -> None:
-        chunk = bytes(message.get("body", b""))
-        more = message.get("more_body", False)
-        out = reader.feed(chunk)
-        if not more:
-            out += reader.finish()
-        if self._call.event is None and (reader.ended or not more):
-            await self._complete()
-        if out is not chunk:
-            if not out and more and chunk:
-                return
-            message = {**message, "body": out}
-        await self._forward(message)
-        self._chunks += 1
-        if self._call.event is None and (
-            self._chunks >= CHECKPOINT_CHUNKS
-            or self._parts.clock() >= self._journal_due_ns
-        ):
-            self._checkpoint(reader)
-
     async def _finish(self, message: Message) -> None:
         """Pass the last message of a plain answer on, with the cost in its start."""
         call, start = self._call, self._start
@@ -253,12 +267,15 @@ class Watch:
         try:
             await self._send(message)
         except OSError:
-            if self._call.event is None:
-                self.left = True
+            self._note_left()
             raise
         finally:
             if self._timed:
                 self._client_wait_ns += self._parts.clock() - began_ns
+
+    def _note_left(self) -> None:
+        if self._call.event is None:
+            self.left = True
 
     def _checkpoint(self, reader: StreamReader) -> None:
         journal = self._parts.journal

@@ -45,12 +45,15 @@ class MessageWatcher:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next body chunk and return it."""
         cutter = self._cutter
-        if not cutter.held and chunk[-2:] == b"\n\n":
-            self._read(chunk)
-        else:
-            _, block = cutter.cut(chunk)
-            if block:
-                self._read(block)
+        if not cutter.held:
+            if self.written.repeats(chunk):
+                return chunk
+            if chunk[-2:] == b"\n\n":
+                self._read(chunk)
+                return chunk
+        _, block = cutter.cut(chunk)
+        if block:
+            self._read(block)
         return chunk
 
     def finish(self) -> bytes:
@@ -76,7 +79,7 @@ class MessageWatcher:
             for event in split_events(block):
                 self._read_event(event)
         else:
-            self.written.add(block)
+            self.written.learn(block)
 
     def _read_event(self, event: bytes) -> None:
         self.written.add(event)

@@ -51,12 +51,15 @@ class UsageWatcher:
     def feed(self, chunk: bytes) -> bytes:
         """Take the next body chunk and return it."""
         cutter = self._cutter
-        if not cutter.held and chunk[-2:] == b"\n\n":
-            self._read(chunk)
-        else:
-            _, block = cutter.cut(chunk)
-            if block:
-                self._read(block)
+        if not cutter.held:
+            if self.written.repeats(chunk):
+                return chunk
+            if chunk[-2:] == b"\n\n":
+                self._read(chunk)
+                return chunk
+        _, block = cutter.cut(chunk)
+        if block:
+            self._read(block)
         return chunk
 
     def finish(self) -> bytes:
@@ -80,7 +83,7 @@ class UsageWatcher:
             for event in split_events(block):
                 self._read_event(event)
         else:
-            self.written.add(block)
+            self.written.learn(block)
 
     def _read_event(self, event: bytes) -> None:
         self.written.add(event)
@@ -107,12 +110,14 @@ class UsageRemover(UsageWatcher):
     unfinished event is held back.
     """
 
-    __slots__ = ("_late_lf",)
+    __slots__ = ("_after", "_after_seen", "_late_lf")
 
     def __init__(self, *, writes: bool = True) -> None:
         super().__init__(writes=writes)
         # After an event that a CR has ended: what becomes of the LF that may follow.
         self._late_lf: bytes | None = None
+        # What is after the text of a chunk that repeats, and what is seen of that.
+        self._after = self._after_seen = b""
 
     def feed(self, chunk: bytes) -> bytes:
         """Take the next body chunk and return what the client is to see of it."""
@@ -122,8 +127,12 @@ class UsageRemover(UsageWatcher):
             self._late_lf = None
             if chunk[:1] == b"\n":
                 return late_lf + self.feed(chunk[1:])
-        if not cutter.held and chunk[-2:] == b"\n\n":
-            return self._seen_by_client(chunk)
+        if not cutter.held:
+            text_end = self.written.repeats(chunk)
+            if text_end:
+                return self._repeated(chunk, text_end)
+            if chunk[-2:] == b"\n\n":
+                return self._seen_by_client(chunk)
         unread, block = cutter.cut(chunk)
         seen = unread + self._seen_by_client(block) if block else unread
         if not cutter.held and (block or unread)[-1:] == b"\r":
@@ -134,16 +143,31 @@ class UsageRemover(UsageWatcher):
         """Return what was held back, if the client is to see it."""
         return self._seen_by_client(self._cutter.rest())
 
+    def _repeated(self, chunk: bytes, text_end: int) -> bytes:
+        after = self.written.after
+        if after is not self._after:
+            seen = _without_usage(chunk)
+            if seen[:text_end] != chunk[:text_end]:
+                return seen
+            self._after, self._after_seen = after, seen[text_end:]
+        if self._after_seen == after:
+            return chunk
+        return chunk[:text_end] + self._after_seen
+
     def _seen_by_client(self, block: bytes) -> bytes:
         self._read(block)
-        named = block.count(b'"usage"')
-        if not named:
-            return block
-        if len(block) <= EVENT_BYTES_MAX:
-            cleaned, removed = _NULL_AT_END.subn(b"", block)
-            if removed == named:
-                return cleaned
-        return b"".join(map(_event_seen_by_client, split_events(block)))
+        return _without_usage(block)
+
+
+def _without_usage(block: bytes) -> bytes:
+    named = block.count(b'"usage"')
+    if not named:
+        return block
+    if len(block) <= EVENT_BYTES_MAX:
+        cleaned, removed = _NULL_AT_END.subn(b"", block)
+        if removed == named:
+            return cleaned
+    return b"".join(map(_event_seen_by_client, split_events(block)))
 
 
 def _tells_usage(block: bytes) -> bool:

@@ -13,7 +13,13 @@ from metering.dialects.figures import TEXT_BYTES_PER_TOKEN
 __all__ = ["TextCounter"]
 
 _NAMES = ("content", "text", "reasoning_content", "reasoning", "arguments", "refusal")
+_PLAIN_TEXT = re.compile(rb'[^"\\\x00-\x1f]{1,16384}')
 _ESCAPED_TEXT = re.compile(rb'[^"\\]*(?:\\.[^"\\]*)*+', re.DOTALL)
+
+
+_LEARNED_BYTES_MAX = 16 * 1024
+_LESSONS_MAX = 16
+"""Some streams number their events, or pad them: there is nothing to be learned."""
 
 
 @cache
@@ -31,17 +37,21 @@ class TextCounter:
         names: Names of the members that hold text, the most frequent first.
 
     Attributes:
+        after: What is after the text in a chunk that was learned.
         kept: The text itself as JSON writes it, once it is to be kept.
         unkept_bytes: How much of it did not fit then.
     """
 
     __slots__ = (
         "_any_mark",
+        "_before",
         "_events",
+        "_lessons",
         "_mark",
         "_marks",
         "_room",
         "_text_bytes",
+        "after",
         "kept",
         "unkept_bytes",
     )
@@ -50,6 +60,8 @@ class TextCounter:
         self._events = 0
         self._text_bytes = 0
         self._room: int | None = None
+        self._lessons = _LESSONS_MAX
+        self._before = self.after = b"\0"  # which no event has
         self.kept = bytearray()
         self.unkept_bytes = 0
         self._marks, self._any_mark = _spellings(names)
@@ -63,6 +75,42 @@ class TextCounter:
     def keep(self, bytes_max: int) -> None:
         """Keep the text from now on, up to so many bytes."""
         self._room = bytes_max
+
+    def repeats(self, chunk: bytes) -> int:
+        """Take a chunk if it is like the one that was learned, but for its text.
+
+        Returns:
+            Where its text ends; 0 if it is another one, and nothing was counted.
+        """
+        before, after = self._before, self.after
+        if not (chunk.startswith(before) and chunk.endswith(after)):
+            return 0
+        start, end = len(before), len(chunk) - len(after)
+        if _PLAIN_TEXT.fullmatch(chunk, start, end) is None:
+            return 0
+        self._events += 1
+        self._text_bytes += end - start
+        if self._room is not None:
+            self._keep(chunk[start:end], end - start)
+        return end
+
+    def learn(self, block: bytes) -> None:
+        """Take the next whole events, which tell nothing but text, and learn from them.
+
+        Most chunks of a stream differ in their text alone: what was found out of one
+        need not be found out again of those that are like it.
+        """
+        events = self._events
+        self.add(block)
+        if self._events != events + 1 or not self._lessons:
+            return
+        mark = self._mark
+        start = block.rfind(mark) + len(mark)
+        end = block.find(b'"', start)
+        is_short = len(block) <= _LEARNED_BYTES_MAX and block[-2:] == b"\n\n"
+        if is_short and _PLAIN_TEXT.fullmatch(block, start, end) is not None:
+            self._lessons -= 1
+            self._before, self.after = block[:start], block[end:]
 
     def add(self, block: bytes) -> None:
         """Take the next whole events. Those without text, such as the role's, are 0."""
