@@ -1,5 +1,7 @@
 """The example of a price page that changed over a year prices and holds exactly."""
 
+import io
+import wave
 from pathlib import Path
 
 import pytest
@@ -8,6 +10,7 @@ from metering.accounts import Account
 from metering.config import load_plan
 from metering.money import parse_usd
 from metering.pricing import PriceVersion
+from metering.testing.model import FakeModel
 from metering.usage import Usage
 
 pytestmark = pytest.mark.anyio
@@ -153,6 +156,28 @@ def test_speech_is_billed_by_the_second_of_audio(price, audio_ms, usd):
 
     assert parse_usd(usd) == audio.charge_p(Usage(audio_ms=audio_ms))
     assert parse_usd("0.72") == audio.worst_case_p(audio_ms=7_200_000)
+
+
+async def test_a_recording_is_held_at_the_longest_and_charged_by_its_length(
+    open_service,
+):
+    """12 s of audio: $0.0012 of the $0.72 that two hours would be."""
+    recording = io.BytesIO()
+    with wave.open(recording, "wb") as file:
+        file.setparams((1, 1, 8_000, 0, "NONE", ""))
+        file.writeframes(bytes(12 * 8_000))
+    async with open_service(PAGE, JULY, FakeModel()) as service:
+        reply = await service.client.post(
+            "/v1/audio/transcriptions",
+            data={"model": "acme/transcribe"},
+            files={"file": ("speech.wav", recording.getvalue())},
+            headers={"authorization": f"Bearer {service.key}"},
+        )
+        assert reply.status_code == 200, reply.text
+        (event,) = service.events()
+
+    assert (12_000, parse_usd("0.0012")) == (event.usage.audio_ms, event.charge_p)
+    assert parse_usd("0.72") == event.hold_p
 
 
 def test_speech_was_billed_by_compute_time_before(price):
