@@ -10,6 +10,7 @@ import metering
 from metering.accounts import Account
 from metering.errors import UsageError
 from metering.testing.model import FakeModel
+from metering.usage import Usage
 
 pytestmark = pytest.mark.anyio
 
@@ -52,6 +53,17 @@ async def test_what_the_app_reports_is_charged(open_service):
     event = await event_of(open_service, app, LLAMA)
 
     assert ("reported", 150_000_000) == (event.usage_source, event.charge_p)
+
+
+async def test_audio_and_images_can_be_reported(open_service):
+    """Alone or together, of an app whose answers tell nothing."""
+    app = app_of(b"{}", audio_ms=1_500, images=2)
+    event = await event_of(open_service, app, LLAMA)
+
+    assert ("reported", Usage(audio_ms=1_500, images=2)) == (
+        event.usage_source,
+        event.usage,
+    )
 
 
 @pytest.mark.parametrize(

@@ -34,12 +34,14 @@ def report(
     cache_read_tokens: int = 0,
     cache_write_tokens: int = 0,
     reasoning_tokens: int = 0,
+    audio_ms: int | None = None,
+    images: int | None = None,
     compute_ms: int | None = None,
 ) -> bool:
     """Say what a call used, from within the app: it is trusted above all else.
 
     To be called before the last of the answer is sent. Said again, the last word
-    counts.
+    counts. All counts are said together; the time may be said by itself.
 
     Args:
         request: Starlette's or FastAPI's request, or an ASGI scope.
@@ -48,6 +50,8 @@ def report(
         cache_read_tokens: Tokens read from the cache.
         cache_write_tokens: Tokens written to it.
         reasoning_tokens: Tokens of its reasoning.
+        audio_ms: Length of the audio that it listened to.
+        images: Images that it made.
         compute_ms: Its execution alone, without queue, cold start or network.
 
     Returns:
@@ -62,6 +66,8 @@ def report(
         "cache_read_tokens": cache_read_tokens,
         "cache_write_tokens": cache_write_tokens,
         "reasoning_tokens": reasoning_tokens,
+        "audio_ms": audio_ms or 0,
+        "images": images or 0,
     }
     for name, count in {**counts, "compute_ms": compute_ms or 0}.items():
         if type(count) is not int or not 0 <= count <= _COUNT_MAX:
@@ -70,8 +76,8 @@ def report(
     call = call_of(scope)  # type: ignore[arg-type]
     if call is None:
         return False
-    said = input_tokens is not None or output_tokens is not None
-    usage = Usage(**counts) if said else None
+    told = (input_tokens, output_tokens, audio_ms, images)
+    usage = None if told == (None,) * 4 else Usage(**counts)
     before = call.reported or Reported()
     call.reported = Reported(
         usage or before.usage,
