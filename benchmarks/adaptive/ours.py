@@ -31,12 +31,13 @@ class Ours(Law):
         self._now_ns = 0
 
     def arrive(self, request: Request, now_s: float) -> Verdict:
-        """Hold it against its account's limit, then ask the core."""
+        """Hold it against its account's share if it is free, then ask the core."""
         now_ns, account = self._at(now_s), request.account
-        rpm = self.pool.limit(request.tier, now_ns)
-        if not self._buckets.take(account, rpm, now_ns).granted:
-            self.pool.over(account, klass=request.tier, now_ns=now_ns)
-            return Verdict.OVER_SHARE
+        if not request.tier:
+            rpm = self.pool.limit(0, now_ns)
+            if not self._buckets.take(account, rpm, now_ns).granted:
+                self.pool.over(account, klass=0, now_ns=now_ns)
+                return Verdict.OVER_SHARE
         verdict = self.pool.arrive(
             self._named(request),
             account_id=account,
@@ -100,7 +101,7 @@ class Ours(Law):
         return name
 
     def _refused(self, request: Request, now_ns: int) -> None:
-        """Forget a request that the core refused, and give its unit back."""
+        """Forget a request that the core refused; a free account gets its unit back."""
         self._forget(request)
-        rpm = self.pool.limit(request.tier, now_ns)
-        self._buckets.give_back(request.account, rpm)
+        if not request.tier:
+            self._buckets.give_back(request.account, self.pool.limit(0, now_ns))
