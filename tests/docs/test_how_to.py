@@ -84,7 +84,7 @@ async def test_vllm_s_middleware_and_the_account_beside_it(tmp_path, monkeypatch
             await client.post("/v1/chat/completions", json=body, headers=headers)
             for headers in ({}, {"authorization": f"Bearer {key}"})
         ]
-        closed = await client.post("/v1/images/generations", json=body)
+        closed = await client.post("/v1/rerank", json=body)
 
     assert [401, 200] == [answer.status_code for answer in answers]
     assert "x-usage-cost-usd" in answers[1].headers
