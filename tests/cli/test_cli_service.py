@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from metering.backends.sql import SqlLedger
 from metering.cli.reference import MARKER, with_reference
+from metering.config import plan_from_preset
 from metering.errors import ConfigurationError
 from metering.journal import Journal, SetAside
 from metering.usage import Usage, UsageEvent
@@ -76,6 +78,18 @@ def test_a_journal_that_is_written_is_read_and_left_alone(run, journal):
     )
     assert 0 == posted["left_by_ended_processes"]["posted"]
     assert 3 == again["journals"][0]["unposted"]
+
+
+def test_what_is_posted_does_not_wait_though_the_journal_has_it(read, home, journal):
+    """A journal lets go of its lines later than they are posted."""
+    assert journal.written
+    tiers = plan_from_preset("friendli").tiers
+    ledger = SqlLedger(home / ".metering" / "ledger.db", tiers=tiers)
+    ledger.post([event(1)])
+    ledger.close()
+    (shown,) = read("journal", "show")["journals"]
+
+    assert (1, "0.001") == (shown["unposted"], shown["unposted_usd"])
 
 
 def test_what_an_ended_process_left_is_posted(run, read, journal):

@@ -125,11 +125,11 @@ def test_calls_at_once_are_those_that_have_not_ended(simulate):
 
 
 def test_calls_are_judged_in_their_order_in_time(simulate):
-    """However the export has them."""
-    late = {"admitted_ns": START_NS + MINUTE_NS, "account_id": "late"}
-    accounts = simulate(late, {"admitted_ns": START_NS})["accounts"]
+    """However the export has them: two of three at once, and one later."""
+    later = {"admitted_ns": START_NS + 5 * MINUTE_NS}
+    whole = simulate(later, *[{"admitted_ns": START_NS}] * 3)["all"]
 
-    assert ["acme", "late"] == [each["account"] for each in accounts]
+    assert {"requests": 1} == whole["refused_by"]
 
 
 def test_a_model_that_the_plan_lacks_is_refused(simulate):

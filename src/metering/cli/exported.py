@@ -1,7 +1,7 @@
 """A usage export: calls of the past, one a line of JSON or one a row of CSV."""
 
 import csv
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,10 @@ def read_export(path: Path) -> Iterator[Exported]:
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            lines = csv.DictReader(file) if path.suffix.lower() == ".csv" else file
-            first = 2 if path.suffix.lower() == ".csv" else 1
+            lines: Iterable[str | Mapping[str, Any]] = file
+            first = 1
+            if path.suffix.lower() == ".csv":
+                lines, first = csv.DictReader(file), 2
             for number, line in enumerate(lines, start=first):
                 if isinstance(line, str) and not line.strip():
                     continue

@@ -49,7 +49,7 @@ def _table(command: Any) -> Iterator[str]:
 
 
 def _is_own(param: Any) -> bool:
-    return param.name != "help" and param.rich_help_panel != PANEL
+    return not (param.name == "help" or param.rich_help_panel == PANEL)
 
 
 def _row(param: Any) -> str:
