@@ -1,4 +1,4 @@
-"""The law: one slowly moving limit for every account of a class, once a second.
+"""The law: one slowly moving limit for every account of class 0, once a second.
 
 The class has a *budget*: what went upstream while somebody had to wait. The limit is
 moved until what it lets through meets the budget.
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from metering.adaptive.averages import weight
-from metering.adaptive.settings import AdaptiveClass, Tuning
+from metering.adaptive.settings import AdaptiveSettings
 
 __all__ = ["Cause", "Law", "Second"]
 
@@ -17,7 +17,6 @@ Cause = Literal["ceiling", "budget", "probe", "split", "floor"]
 """What set the limit: nothing is short; the budget; a budget that is felt upwards since
 nobody waits; the equal split that the limit is never below; the floor."""
 
-_SENT_WEIGHT = 0.3
 _SENT_MIN = 0.2
 _BUDGET_MIN = 0.05
 _PASSED_MIN = 0.02
@@ -32,7 +31,7 @@ _FORGETS_AFTER_S = 600
 
 @dataclass(slots=True)
 class Second:
-    """What one class did in one second.
+    """What class 0 did in one second.
 
     Attributes:
         passed: Calls that their account's limit let through.
@@ -68,25 +67,22 @@ class Second:
 
 
 class Law:
-    """The limit of one class.
+    """The limit of each account of class 0.
 
     Args:
-        klass: Floor and ceiling.
-        tuning: The constants.
-        split: Whether no account is to have less than about an equal split.
+        settings: Floor, ceiling and constants.
     """
 
-    def __init__(self, klass: AdaptiveClass, tuning: Tuning, *, split: bool) -> None:
-        self._klass = klass
-        self._tuning = tuning
-        self._split = split
+    def __init__(self, settings: AdaptiveSettings) -> None:
+        self._floor_rpm = settings.floor_rpm
+        self._ceiling_rpm = settings.ceiling_rpm
+        self._tuning = settings.tuning
         self._fast: float | None = None
         self._slow = 0.0
         self._calm_s = 0
-        self.limit_rpm = klass.ceiling_rpm
+        self.limit_rpm = settings.ceiling_rpm
         self.cause: Cause = "ceiling"
         self.passed_per_s = 0.0
-        self.sent_per_s = 0.0
 
     @property
     def budget_per_s(self) -> float | None:
@@ -95,31 +91,31 @@ class Law:
             return None
         return max(_BUDGET_MIN, min(self._slow, self._tuning.margin * self._fast))
 
-    def step(self, second: Second, accounts: int) -> None:
+    def step(self, second: Second, sent_per_s: float, accounts: int) -> None:
         """Move the limit by what happened in a second.
 
         Args:
             second: The second.
+            sent_per_s: Calls per second that went upstream of late.
             accounts: Accounts that asked of late.
         """
         tuning = self._tuning
         passed_weight = weight(tuning.passed_tau_s)
         self.passed_per_s += passed_weight * (second.passed - self.passed_per_s)
-        self.sent_per_s += _SENT_WEIGHT * (second.sent - self.sent_per_s)
-        growing = self._learn_budget(second)
+        growing = self._learn_budget(second, sent_per_s)
         budget = self.budget_per_s
         if budget is None:
-            self.limit_rpm, self.cause = self._klass.ceiling_rpm, "ceiling"
+            self.limit_rpm, self.cause = self._ceiling_rpm, "ceiling"
             return
         self.cause = "probe" if growing else "budget"
-        self._approach(budget * (1.0 + self._trim(second)))
+        self._approach(budget * (1.0 + self._trim(second, sent_per_s)))
         equal_rpm = 60.0 * tuning.split * budget / max(1, accounts)
-        if self._split and self.limit_rpm < equal_rpm:
+        if self.limit_rpm < equal_rpm:
             self.limit_rpm, self.cause = equal_rpm, "split"
-        if self.limit_rpm >= self._klass.ceiling_rpm:
-            self.limit_rpm, self.cause = self._klass.ceiling_rpm, "ceiling"
-        elif self.limit_rpm <= self._klass.floor_rpm:
-            self.limit_rpm, self.cause = self._klass.floor_rpm, "floor"
+        if self.limit_rpm >= self._ceiling_rpm:
+            self.limit_rpm, self.cause = self._ceiling_rpm, "ceiling"
+        elif self.limit_rpm <= self._floor_rpm:
+            self.limit_rpm, self.cause = self._floor_rpm, "floor"
 
     def scale(self, factor: float) -> None:
         """Have *factor* times as much of the platform from now on."""
@@ -127,7 +123,7 @@ class Law:
             self._fast *= factor
             self._slow *= factor
 
-    def _learn_budget(self, second: Second) -> bool:
+    def _learn_budget(self, second: Second, sent_per_s: float) -> bool:
         """Follow the budget; say whether it is being felt upwards."""
         tuning = self._tuning
         short = second.short
@@ -145,7 +141,7 @@ class Law:
         if self._calm_s >= _FORGETS_AFTER_S:
             self._fast = None
             return False
-        self._slow = max(self._slow, self.sent_per_s)
+        self._slow = max(self._slow, sent_per_s)
         in_use = second.limited and self.passed_per_s > tuning.used * self._slow
         growing = bool(in_use) and self._calm_s > _CALM_S
         if growing:
@@ -154,10 +150,10 @@ class Law:
         self._fast = max(self._fast, self._slow / tuning.margin)
         return growing
 
-    def _trim(self, second: Second) -> float:
+    def _trim(self, second: Second, sent_per_s: float) -> float:
         """Share by which to miss the budget, so that the room's wait is on target."""
         waiting = second.waiting / max(1, second.looks)
-        wait_s = waiting / max(0.5, self.sent_per_s)
+        wait_s = waiting / max(0.5, sent_per_s)
         off = 1.0 - wait_s / self._tuning.room_target_s
         return max(-_TRIM_DOWN, min(_TRIM_UP, self._tuning.trim * off))
 

@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, inf
 from typing import Literal
 
 from metering.adaptive.explanation import Explanation, PlatformState
@@ -25,6 +25,7 @@ _IDLE_S = 2
 _REPLAYED_S = 50
 _ROOM_MIN = 2
 _SENT_MIN = 0.5
+_SENT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +73,15 @@ class _Running:
 
 
 class _Lane:
-    """One class: its room, its law, its published limit, its present second."""
+    """One class: its room, its accounts, its present second."""
 
     def __init__(self, settings: AdaptiveSettings, klass: int) -> None:
         own = settings.classes[klass]
-        tuning = settings.tuning
         self.wait_max_ns = own.wait_max_ns
         self.waiting_max = settings.waiting_max
         self.room = WaitingRoom(own.wait_max_ns)
-        self.recent = RecentAccounts(tuning.seen_s, settings.accounts_max)
-        self.law = Law(own, tuning, split=klass == 0)
-        self.published = PublishedLimit(own.floor_rpm, own.ceiling_rpm)
-        self.previous_rpm = own.ceiling_rpm
+        self.recent = RecentAccounts(settings.tuning.seen_s, settings.accounts_max)
+        self.sent_per_s = 0.0
         self.second = Second()
         self.made_wait = False
 
@@ -91,24 +89,23 @@ class _Lane:
     def room_max(self) -> int:
         """Calls that may wait: as many as go upstream in the longest stay."""
         stay_s = self.wait_max_ns / NS_PER_S
-        some = int(stay_s * max(_SENT_MIN, self.law.sent_per_s))
+        some = int(stay_s * max(_SENT_MIN, self.sent_per_s))
         return min(self.waiting_max, max(_ROOM_MIN, some))
 
     @property
     def retry_after_ns(self) -> int:
         """When who is refused may come back: three times the room's wait, >= 1 s."""
-        wait_s = len(self.room) / max(_SENT_MIN, self.law.sent_per_s)
+        wait_s = len(self.room) / max(_SENT_MIN, self.sent_per_s)
         return max(1, ceil(3 * wait_s)) * NS_PER_S
 
-    def close_second(self, now_ns: int) -> None:
-        """Take the second into the law, and begin the next."""
+    def close_second(self, now_ns: int) -> Second:
+        """Return the second that ends, and begin the next."""
         self.recent.forget(now_ns)
-        self.law.step(self.second, len(self.recent))
-        before_rpm = self.published.rpm
-        if self.published.follow(self.law.limit_rpm):
-            self.previous_rpm = before_rpm
+        ended = self.second
+        self.sent_per_s += _SENT_WEIGHT * (ended.sent - self.sent_per_s)
         self.second = Second()
         self.made_wait = False
+        return ended
 
 
 class AdaptivePool:
@@ -131,6 +128,10 @@ class AdaptivePool:
     def __init__(self, settings: AdaptiveSettings | None = None) -> None:
         self._settings = AdaptiveSettings() if settings is None else settings
         self._gate = Gate(self._settings)
+        self._law = Law(self._settings)
+        self._published = PublishedLimit(
+            self._settings.floor_rpm, self._settings.ceiling_rpm
+        )
         self._lanes = [
             _Lane(self._settings, klass) for klass in range(len(self._settings.classes))
         ]
@@ -271,9 +272,10 @@ class AdaptivePool:
         """Return the published limit of each account of a class, in requests a minute.
 
         It has two digits and changes by 10 % or not at all; what is enforced is this.
+        It is infinite for the classes that only their contracts limit.
         """
         self._wake(now_ns)
-        return self._lanes[klass].published.rpm
+        return inf if klass else self._published.rpm
 
     def push_gauge(self, queue_length: float, now_ns: int) -> None:
         """Tell how many calls are queued as the platform itself says it.
@@ -299,8 +301,7 @@ class AdaptivePool:
             factor = self._nodes / nodes
             self._nodes = nodes
             self._gate.scale(factor)
-            for lane in self._lanes:
-                lane.law.scale(factor)
+            self._law.scale(factor)
 
     def explain(self, now_ns: int) -> Explanation:
         """Return what the platform is doing and why; `str` of it is in words."""
@@ -308,11 +309,11 @@ class AdaptivePool:
         spare = self._lanes[0]
         return Explanation(
             state=self._state(),
-            cause=spare.law.cause,
-            limit_rpm=spare.published.rpm,
-            previous_rpm=spare.previous_rpm,
+            cause=self._law.cause,
+            limit_rpm=self._published.rpm,
+            previous_rpm=self._published.previous_rpm,
             accounts=len(spare.recent),
-            budget_per_s=spare.law.budget_per_s,
+            budget_per_s=self._law.budget_per_s,
             capacity_per_s=self._gate.capacity.per_s,
             awaiting=self._gate.awaited.estimate,
             waiting=sum(len(lane.room) for lane in self._lanes),
@@ -326,7 +327,7 @@ class AdaptivePool:
             return "shedding_paid"
         if spare.room or spare.made_wait:
             return "busy"
-        return "normal" if spare.law.cause == "ceiling" else "limiting"
+        return "normal" if self._law.cause == "ceiling" else "limiting"
 
     def _release(self, now_ns: int) -> None:
         """End the stays that are over, and let go whom the gate lets, paid first."""
@@ -391,6 +392,10 @@ class AdaptivePool:
             binding=self._lanes[0].made_wait,
             now_ns=now_ns,
         )
+        spare = self._lanes[0]
         for lane in self._lanes:
-            lane.close_second(now_ns)
+            ended = lane.close_second(now_ns)
+            if lane is spare:
+                self._law.step(ended, spare.sent_per_s, len(spare.recent))
+        self._published.follow(self._law.limit_rpm)
         self._made = self._sent = self._turned_away = 0

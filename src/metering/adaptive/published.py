@@ -25,16 +25,15 @@ class PublishedLimit:
     def __init__(self, floor_rpm: float, ceiling_rpm: float) -> None:
         self._floor_rpm = floor_rpm
         self._ceiling_rpm = ceiling_rpm
-        self.rpm = ceiling_rpm
+        self.rpm = self.previous_rpm = ceiling_rpm
 
-    def follow(self, rpm: float) -> bool:
-        """Take over what the law says; say whether the published limit changed."""
+    def follow(self, rpm: float) -> None:
+        """Take over what the law says."""
         if rpm in {self._floor_rpm, self._ceiling_rpm}:
             told_rpm = rpm
         elif abs(rpm - self.rpm) < _HYSTERESIS * self.rpm:
-            return False
+            return
         else:
             told_rpm = max(self._floor_rpm, two_digits(rpm))
-        changed = told_rpm != self.rpm
-        self.rpm = told_rpm
-        return changed
+        if told_rpm != self.rpm:
+            self.previous_rpm, self.rpm = self.rpm, told_rpm

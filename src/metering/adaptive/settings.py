@@ -15,13 +15,9 @@ _NS_MAX = 600 * NS_PER_S
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AdaptiveClass:
-    """What one class of tiers may have, and how long it may be kept.
+    """How patient one class of tiers is.
 
     Args:
-        floor_rpm: Requests a minute of one account that the law never goes below, from
-            0.01 to the ceiling.
-        ceiling_rpm: Requests a minute of one account when there is room for all; for a
-            paid class, what its contracts allow.
         delay_ns: Delay before the first byte, beyond the unloaded time, at which the
             class is stopped; to 600 s. Class 0 is stopped when it is predicted, the
             others only when it is observed as well.
@@ -32,17 +28,10 @@ class AdaptiveClass:
         ConfigurationError: A value is out of range.
     """
 
-    floor_rpm: float = 0.5
-    ceiling_rpm: float = 60.0
-    delay_ns: int = 80 * NS_PER_MS
-    wait_max_ns: int = 3 * NS_PER_S
+    delay_ns: int
+    wait_max_ns: int
 
     def __post_init__(self) -> None:
-        if not _RPM_MIN <= self.floor_rpm <= self.ceiling_rpm <= _RPM_MAX:
-            raise ConfigurationError(
-                f"floor_rpm {self.floor_rpm} and ceiling_rpm {self.ceiling_rpm} must be"
-                f" from {_RPM_MIN} to {_RPM_MAX:.0f}, the floor not above the ceiling."
-            )
         for name in ("delay_ns", "wait_max_ns"):
             value_ns = getattr(self, name)
             if not 0 <= value_ns <= _NS_MAX:
@@ -124,9 +113,9 @@ class Tuning:
 
 
 _CLASSES = (
-    AdaptiveClass(),
-    AdaptiveClass(ceiling_rpm=6000.0, delay_ns=NS_PER_S),
-    AdaptiveClass(ceiling_rpm=6000.0, delay_ns=8 * NS_PER_S, wait_max_ns=0),
+    AdaptiveClass(delay_ns=80 * NS_PER_MS, wait_max_ns=3 * NS_PER_S),
+    AdaptiveClass(delay_ns=NS_PER_S, wait_max_ns=3 * NS_PER_S),
+    AdaptiveClass(delay_ns=8 * NS_PER_S, wait_max_ns=0),
 )
 
 
@@ -136,7 +125,11 @@ class AdaptiveSettings:
 
     Args:
         classes: From the one that gets what is spare (0) to the one that is touched
-            last; one or more.
+            last; one or more. Only class 0 has a limit that moves: the others have
+            their contracts, and wait or are refused when paid calls alone are too many.
+        floor_rpm: Requests a minute of an account of class 0 that the law never goes
+            below, from 0.01 to the ceiling.
+        ceiling_rpm: Requests a minute of such an account when there is room for all.
         first_byte_target_ns: Time to the first byte at which class 0 is stopped; None:
             learned from the unloaded platform.
         waiting_max: Most calls that wait in one room.
@@ -149,6 +142,8 @@ class AdaptiveSettings:
     """
 
     classes: tuple[AdaptiveClass, ...] = _CLASSES
+    floor_rpm: float = 0.5
+    ceiling_rpm: float = 60.0
     first_byte_target_ns: int | None = None
     waiting_max: int = 1000
     accounts_max: int = 100_000
@@ -158,6 +153,11 @@ class AdaptiveSettings:
     def __post_init__(self) -> None:
         if not self.classes:
             raise ConfigurationError("classes is empty: name at least one class.")
+        if not _RPM_MIN <= self.floor_rpm <= self.ceiling_rpm <= _RPM_MAX:
+            raise ConfigurationError(
+                f"floor_rpm {self.floor_rpm} and ceiling_rpm {self.ceiling_rpm} must be"
+                f" from {_RPM_MIN} to {_RPM_MAX:.0f}, the floor not above the ceiling."
+            )
         for name in ("waiting_max", "accounts_max"):
             if getattr(self, name) < 1:
                 raise ConfigurationError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from math import inf
 from random import Random
 from typing import Literal
 
@@ -44,7 +45,8 @@ class AdaptivePlug:
         """Ask for a call."""
         now_ns = _ns(now)
         limit_rpm = self.pool.limit(tier, now_ns)
-        if not self._buckets.take(account, limit_rpm, now_ns).granted:
+        limited = limit_rpm < inf
+        if limited and not self._buckets.take(account, limit_rpm, now_ns).granted:
             self.pool.over(account, klass=tier, now_ns=now_ns)
             return "refuse"
         verdict = self.pool.arrive(
@@ -56,8 +58,8 @@ class AdaptivePlug:
             now_ns=now_ns,
         )
         if verdict.kind == "wait":
-            self._waiting[str(rid)] = (rid, account)
-        elif verdict.kind == "refused":
+            self._waiting[str(rid)] = (rid, account if limited else "")
+        elif limited and verdict.kind == "refused":
             self._buckets.give_back(account, limit_rpm)
         return _WORDS[verdict.kind]
 
@@ -80,7 +82,8 @@ class AdaptivePlug:
             yield self._waiting.pop(request_id)[0], "admit"
         for request_id in released.refused:
             rid, account = self._waiting.pop(request_id)
-            self._buckets.give_back(account, self.pool.limit(0, _ns(now)))
+            if account:
+                self._buckets.give_back(account, self.pool.limit(0, _ns(now)))
             yield rid, "refuse"
 
     def limit(self) -> float:
