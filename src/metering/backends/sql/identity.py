@@ -6,7 +6,7 @@ from sqlalchemy import Connection, select, update
 from metering.accounts import Account, ApiKey, TierBook
 from metering.backends.sql import reading, schema
 from metering.backends.sql.locks import lock_new_accounts
-from metering.backends.sql.rows import account_of, account_row, key_of
+from metering.backends.sql.rows import account_of, account_row, grant_row, key_of
 from metering.backends.sql.rules import (
     changed,
     checked_account,
@@ -66,7 +66,7 @@ def create(
     if added is None:
         return get(connection, account.id)
     if credit is not None:
-        connection.execute(insert(schema.credit_grants).values(asdict(credit)))
+        connection.execute(insert(schema.credit_grants).values(grant_row(credit)))
     connection.execute(_count_change)
     return account
 

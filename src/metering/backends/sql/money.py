@@ -5,7 +5,7 @@ from sqlalchemy import Connection, select
 
 from metering.accounts import Account, TierBook
 from metering.backends.sql import identity, reading, schema
-from metering.backends.sql.rows import grant_of, payment_of
+from metering.backends.sql.rows import grant_of, grant_row, payment_of
 from metering.backends.sql.rules import (
     checked_grant,
     known_credit,
@@ -37,7 +37,7 @@ def record_payment(
     if effect.grant is not None:
         if _grant(connection, effect.grant) is not None:
             raise known_credit(effect.grant)
-        connection.execute(insert(schema.credit_grants).values(asdict(effect.grant)))
+        connection.execute(insert(schema.credit_grants).values(grant_row(effect.grant)))
     if effect.period != before:
         _set_period(connection, account.id, key, effect.period)
     connection.execute(insert(schema.payments).values(asdict(payment)))
@@ -56,7 +56,7 @@ def grant_credit(
     if known is not None:
         refuse_other_grant(known, grant)
         return account, False
-    connection.execute(insert(schema.credit_grants).values(asdict(grant)))
+    connection.execute(insert(schema.credit_grants).values(grant_row(grant)))
     after = revised(account, account, tiers)
     identity.replace(connection, after, tiers)
     return after, True

@@ -15,8 +15,8 @@ from metering.backends.sql.funding import (
     posted,
     spent_by_period,
 )
-from metering.backends.sql.locks import lock_new_accounts
 from metering.backends.sql.key_spending import spend_of_keys
+from metering.backends.sql.locks import lock_new_accounts
 from metering.backends.sql.reading import sliced
 from metering.backends.sql.rows import event_row, grant_of
 from metering.backends.sql.upsert import insert
