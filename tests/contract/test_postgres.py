@@ -93,7 +93,9 @@ def test_without_its_tables_it_names_the_command(postgres):
     """Nothing is made at a start; once migrated, the same ledger serves."""
     url = postgres.empty()
     with closing(SqlLedger(url, tiers=PLAN)) as ledger:
-        with pytest.raises(ConfigurationError, match="no ledger yet.*metering migrate"):
+        with pytest.raises(
+            ConfigurationError, match=r"no ledger yet.*metering migrate"
+        ):
             ledger.accounts()
         with asking(url) as connection:
             made = connection.execute(
@@ -331,12 +333,25 @@ def test_a_payment_told_twice_at_once_counts_once(ledger):
 
 def test_prices_published_twice_at_once_are_published_once(ledger):
     """As by several nodes that start together."""
-    prices = [PriceVersion(model=name, kind="free", valid_from_ns=1) for name in "abc"]
+    free = {"kind": "free", "valid_from_ns": 1}
+    prices = [PriceVersion(model=name, **free) for name in "abc"]
 
     added = together(4, lambda _: ledger.publish(iter(prices), now_ns=1))
 
     assert [0, 0, 0, 3] == sorted(added)
     assert prices == ledger.published()
+
+
+def test_prices_published_at_once_never_overlap(ledger):
+    """Each builds on what is there: of prices that all lie ahead, the last one stays."""
+
+    def publish(each):
+        price = PriceVersion(model="a", kind="free", valid_from_ns=2 + each)
+        return ledger.publish([price], now_ns=1)
+
+    together(6, publish)
+
+    assert 1 == len(ledger.published())
 
 
 def test_changes_at_once_are_all_made(ledger):
@@ -367,7 +382,7 @@ def test_it_does_not_try_for_ever(ledger, postgres_url):
     open_account(ledger)
     disturb(postgres_url, "usage_events", 99, RAISE.format("40P01"))
 
-    with pytest.raises(StorageError, match="in the way.*Nothing was written"):
+    with pytest.raises(StorageError, match=r"in the way.*Nothing was written"):
         ledger.post([used("e1", 7)])
 
     assert (5, []) == (attempts(postgres_url), ledger.events("acme"))
@@ -405,7 +420,7 @@ def test_a_connection_lost_again_is_an_outage(ledger, postgres_url):
     open_account(ledger)
     disturb(postgres_url, "usage_events", 2, END_IT)
 
-    with pytest.raises(StorageError, match="terminat.*Nothing was written"):
+    with pytest.raises(StorageError, match=r"terminat.*Nothing was written"):
         ledger.post([used("e1", 7)])
 
     assert (2, []) == (attempts(postgres_url), ledger.events("acme"))
@@ -418,7 +433,7 @@ def test_a_connection_lost_at_the_commit_leaves_it_open_what_was_kept(
     open_account(ledger)
     disturb(postgres_url, "usage_events", 1, END_IT, deferred=True)
 
-    with pytest.raises(StorageError, match="not known.*counts once"):
+    with pytest.raises(StorageError, match=r"not known.*counts once"):
         ledger.post([used("e1", 7)])
     ledger.post([used("e1", 7)])
 
@@ -437,7 +452,9 @@ def test_it_waits_for_anothers_lock_so_long_and_no_longer(ledger, postgres_url):
     ):
         other.execute("SELECT * FROM accounts FOR UPDATE")
 
-        with pytest.raises(StorageError, match="more than 200 ms.*Nothing was written"):
+        with pytest.raises(
+            StorageError, match=r"more than 200 ms.*Nothing was written"
+        ):
             hasty.post([used("e1", 7)])
         seen = hasty.get("acme")
         other.rollback()
@@ -473,7 +490,7 @@ def test_when_all_connections_are_busy_one_waits_so_long(postgres_url):
         assert [] == hasty.accounts()
 
 
-def test_a_reader_sees_one_instant(ledger, postgres_url):
+def test_a_reader_sees_one_instant(ledger):
     """What is written between two looks of one call is not half seen."""
     open_account(ledger)
     ledger.add_key(key_of("acme"))
@@ -481,9 +498,9 @@ def test_a_reader_sees_one_instant(ledger, postgres_url):
     with ledger._database.reader(engine).begin() as connection:
         connection.exec_driver_sql("SELECT 1")
         ledger.grant_credit(promo(5))
-        seen = connection.exec_driver_sql("SELECT count(*) FROM credit_grants").scalar()
+        seen = connection.exec_driver_sql("SELECT * FROM credit_grants").all()
 
-        assert 0 == seen
+        assert [] == seen
         with pytest.raises(Exception, match="read-only"):
             connection.exec_driver_sql("DELETE FROM api_keys")
     assert 5 == ledger.credit("acme", now_ns=at("2026-01-15T00:00")).ceiling_p

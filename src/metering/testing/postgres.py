@@ -45,7 +45,7 @@ class PostgresServer:
     def __init__(self, port: int, **settings: str) -> None:
         self.port = port
         self._settings = _SETTINGS | {"port": str(port)} | settings
-        self._process: subprocess.Popen[bytes] | None = None
+        self._process: subprocess.Popen[Any] | None = None
 
     def url(self, database: str = "postgres") -> str:
         """Return the URL of a database there."""
@@ -79,24 +79,37 @@ class PostgresServer:
         """Start it with what it kept, and wait until it answers."""
         words = (f"-c{name}={value}" for name, value in self._settings.items())
         with (self._home / "log").open("ab") as log:
-            self._process = subprocess.Popen(  # noqa: S603 - no shell, the wheel's
+            process = subprocess.Popen(  # noqa: S603 - no shell, the wheel's
                 [self._programs / "postgres", "-D", self._home / "data", *words],
                 cwd=self._home,
                 stderr=log,
                 **self._owner,
             )
+        self._process = process
         patience_s = time.monotonic() + _PATIENCE_S
         while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > patience_s:
+            if process.poll() is not None or time.monotonic() > patience_s:
                 raise RuntimeError((self._home / "log").read_text(errors="replace"))
             time.sleep(0.02)
 
     def stop(self, *, crash: bool = False) -> None:
         """Stop it, whoever is connected; with *crash* as the power would."""
+        self._signal(signal.SIGQUIT if crash else signal.SIGINT)
         if self._process is not None:
-            self._process.send_signal(signal.SIGQUIT if crash else signal.SIGINT)
             self._process.wait(_PATIENCE_S)
             self._process = None
+
+    def pause(self) -> None:
+        """Let it take no new connection, though the machine accepts for it."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self._signal(signal.SIGCONT)
+
+    def _signal(self, number: int) -> None:
+        if self._process is not None:
+            self._process.send_signal(number)
 
     def _run(self, program: str, *arguments: str) -> None:
         ran = subprocess.run(  # noqa: S603 - no shell, the wheel's programs
