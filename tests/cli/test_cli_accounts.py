@@ -94,6 +94,23 @@ def test_a_key_is_shown_once_listed_by_its_end_and_revoked(run, read, acme):
     assert None is listed["revoked"] is not revoked["revoked"]
 
 
+def test_a_key_may_have_a_limit_of_its_own(run, read, acme):
+    run("keys", "issue", acme, "--usage-limit", "2.5")
+    (listed,) = read("keys", "list", acme)
+
+    assert "2.5" == listed["usage_limit_usd"]
+    assert "up to $2.5" in " ".join(run("keys", "list", acme).out.split())
+
+
+def test_an_account_s_months_may_begin_elsewhere_and_on_another_day(run, read):
+    """Its periods are then named by their first day."""
+    read("accounts", "create", "far", "--time-zone=Asia/Tokyo", "--anchor-day=15")
+    ended = run("usage", "far", "--period", "2026-01")
+
+    assert 0 == run("usage", "far", "--period", "2026-01-15").code
+    assert (2, True) == (ended.code, "they begin on day 15" in ended.aside)
+
+
 def test_without_json_a_key_stands_alone_on_its_line(run, acme):
     """So that KEY=$(metering keys issue acme) has the key and nothing else."""
     ended = run("keys", "issue", acme)
@@ -105,7 +122,8 @@ def test_without_json_a_key_stands_alone_on_its_line(run, acme):
 def test_what_was_agreed_replaces_what_the_tier_has(read, acme):
     changed = read(
         *("accounts", "override", acme, "--usage-limit", "123.5"),
-        *("--output-tokens-max", "32K", "--requests", "paid=2000/minute"),
+        *("--output-tokens-max", "32K", "--reasoning-output-tokens-max", "64K"),
+        *("--requests", "paid=2000/minute"),
         *("--price", "zai-org/GLM-4.7=0.5,2"),
     )
     quoted = read(
@@ -116,6 +134,7 @@ def test_what_was_agreed_replaces_what_the_tier_has(read, acme):
 
     assert "123.5" == changed["may"]["usage_limit_usd"]
     assert 32_768 == changed["may"]["output_tokens_max"]
+    assert 65_536 == changed["may"]["reasoning_output_tokens_max"]
     assert ["2,000/minute"] == changed["may"]["requests"]["paid"]
     assert "0.5" == quoted["charge_usd"]
     assert {} == ended["agreed"]

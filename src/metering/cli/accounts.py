@@ -47,9 +47,20 @@ async def list_accounts(
 
 
 @command(accounts, "create")
-async def create(desk: Desk, account: AccountId) -> None:
+async def create(
+    desk: Desk,
+    account: AccountId,
+    *,
+    time_zone: Annotated[
+        str | None, typer.Option(help="In which its months begin; None: the plan's.")
+    ] = None,
+    anchor_day: Annotated[
+        int | None, typer.Option(help="Day on which they begin; None: the plan's.")
+    ] = None,
+) -> None:
     """Create an account with its sign-up credit; one that is there stays as it is."""
-    await desk.meter.accounts.create(account)
+    add = desk.meter.accounts.create
+    await add(account, time_zone=time_zone, anchor_day=anchor_day)
     await _show(desk, account)
     desk.output.note(f"A key for it: metering keys issue {account}")
 
@@ -119,6 +130,9 @@ async def override(
     output_tokens_max: Annotated[
         str | None, typer.Option(help='Output of one request, such as "32K".')
     ] = None,
+    reasoning_output_tokens_max: Annotated[
+        str | None, typer.Option(help="The same of models that reason.")
+    ] = None,
     requests: Annotated[
         list[str] | None,
         typer.Option(help='Of a class of models: "paid=2000/minute". May be repeated.'),
@@ -137,6 +151,8 @@ async def override(
         agreed["usage_limit"] = usage_limit
     if output_tokens_max is not None:
         agreed["output_tokens_max"] = output_tokens_max
+    if reasoning_output_tokens_max is not None:
+        agreed["reasoning_output_tokens_max"] = reasoning_output_tokens_max
     if requests:
         agreed["requests"] = dict(map(_rate, requests))
     if price:
@@ -209,12 +225,19 @@ def _facts(caller: Resolved, spent_p: int) -> list[tuple[str, str]]:
         rates = [rate_text(d.quota) for d in demands if isinstance(d.quota, RateQuota)]
         facts.append((f"requests, {kind} models", "; ".join(rates)))
     facts += [
-        ("output of a request", f"{caller.output_tokens_max:,} tokens"),
+        ("output of a request", _output(caller)),
         ("spent this period", f"{amount(spent_p)} {limit}"),
         ("credit left", amount(credit.ceiling_p - credit.used_p)),
         ("", _remarks(account)),
     ]
     return [fact for fact in facts if any(fact)]
+
+
+def _output(caller: Resolved) -> str:
+    text = f"{caller.output_tokens_max:,} tokens"
+    if caller.reasoning_output_tokens_max != caller.output_tokens_max:
+        text += f"; models that reason {caller.reasoning_output_tokens_max:,}"
+    return text
 
 
 def _remarks(account: Account) -> str:
@@ -226,7 +249,11 @@ def _remarks(account: Account) -> str:
     agreed = account.overrides
     terms = (
         ("limit", agreed.usage_limit_p is not None),
-        ("output", agreed.output_tokens_max is not None),
+        (
+            "output",
+            agreed.output_tokens_max is not None
+            or agreed.reasoning_output_tokens_max is not None,
+        ),
         ("requests", bool(agreed.requests)),
         ("prices", bool(agreed.prices)),
     )

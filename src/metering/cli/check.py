@@ -38,7 +38,7 @@ async def check(
     source: Annotated[
         str | None,
         typer.Argument(
-            metavar="[PLAN]", help='A TOML file, or "preset:friendli"; None: --config.'
+            metavar="PLAN", help='A TOML file, or "preset:friendli"; None: --config.'
         ),
     ] = None,
     *,

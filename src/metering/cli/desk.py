@@ -3,15 +3,17 @@
 from collections.abc import Callable, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from anyio import to_thread
 
 from metering.cli.output import Output
 from metering.config import Plan, plan_from_env
 from metering.errors import ConfigurationError
-from metering.metering import Metering
 from metering.stores import Ledger
+
+if TYPE_CHECKING:
+    from metering.metering import Metering
 
 __all__ = ["Desk"]
 
@@ -57,8 +59,11 @@ class Desk:
         return plan_from_env(self.environ)
 
     @property
-    def meter(self) -> Metering:
+    def meter(self) -> "Metering":
         """The operator's side of the service; its ledger is made if it is absent."""
+        # Help and completion have no use for SQLAlchemy, which takes a while to import.
+        from metering.metering import Metering  # noqa: PLC0415
+
         if self._meter is None:
             self._meter = Metering(self.plan)
         return self._meter
@@ -89,7 +94,7 @@ class Desk:
         return None if path.exists() else path
 
     @property
-    def opened(self) -> Metering:
+    def opened(self) -> "Metering":
         """The same, where the ledger must be there: for commands that look things up.
 
         Raises:

@@ -10,7 +10,9 @@ from metering.cli.accounts import AccountId
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import table
+from metering.cli.values import dollars
 from metering.clock import iso_utc
+from metering.money import format_usd
 
 __all__ = ["keys"]
 
@@ -18,9 +20,18 @@ keys = group("keys", "API keys of an account: issue, list, revoke.")
 
 
 @command(keys, "issue")
-async def issue(desk: Desk, account: AccountId) -> None:
+async def issue(
+    desk: Desk,
+    account: AccountId,
+    *,
+    usage_limit: Annotated[
+        str | None,
+        typer.Option(help="Dollars that calls with it may cost in a period."),
+    ] = None,
+) -> None:
     """Issue a key. It is shown here once; only its hash is stored."""
-    secret = await desk.opened.accounts.issue_key(account)
+    issue_key = desk.opened.accounts.issue_key
+    secret = await issue_key(account, usage_limit=usage_limit)
     desk.output.show({"account": account, "key": secret})
     desk.output.show_verbatim(secret)
     desk.output.note("It is not shown again: hand it on, or keep it, now.")
@@ -31,7 +42,7 @@ async def list_keys(desk: Desk, account: AccountId) -> None:
     """List the keys of an account, oldest first, by the end of each secret."""
     await desk.opened.accounts.get(account)
     found = await desk.read(desk.ledger.keys, account)
-    rows = [(k.id, f"…{k.hint}", iso_utc(k.created_ns), _state(k)) for k in found]
+    rows = [(k.id, f"…{k.hint}", iso_utc(k.created_ns), _remarks(k)) for k in found]
     desk.output.show(
         [_document(key) for key in found],
         table(f"Keys of {account}", ("key", "ends", "issued", ""), rows),
@@ -61,15 +72,21 @@ async def revoke(
 
 
 def _document(key: ApiKey) -> dict[str, object]:
-    revoked_ns = key.revoked_ns
+    limit_p, revoked_ns = key.usage_limit_p, key.revoked_ns
     return {
         "id": key.id,
         "account": key.account_id,
         "hint": key.hint,
         "issued": iso_utc(key.created_ns),
+        "usage_limit_usd": None if limit_p is None else format_usd(limit_p),
         "revoked": None if revoked_ns is None else iso_utc(revoked_ns),
     }
 
 
-def _state(key: ApiKey) -> str:
-    return "" if key.revoked_ns is None else f"revoked {iso_utc(key.revoked_ns)}"
+def _remarks(key: ApiKey) -> str:
+    remarks = []
+    if key.usage_limit_p is not None:
+        remarks.append(f"up to {dollars(key.usage_limit_p)} a period")
+    if key.revoked_ns is not None:
+        remarks.append(f"revoked {iso_utc(key.revoked_ns)}")
+    return ", ".join(remarks)

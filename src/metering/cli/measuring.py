@@ -13,10 +13,8 @@ import msgspec
 
 from metering.accounts import Overrides, RateOverride
 from metering.backends.memory import MemoryLimitStore
-from metering.backends.sql import SqlLedger
 from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
-from metering.metering import Metering
 from metering.quota import Demand, RateQuota
 
 __all__ = [
@@ -85,6 +83,10 @@ async def metered_app(folder: Path) -> AsyncIterator[tuple[App, str]]:
     Args:
         folder: For the journal; limits and ledger are in memory.
     """
+    # Help and completion have no use for SQLAlchemy, which takes a while to import.
+    from metering.backends.sql import SqlLedger  # noqa: PLC0415
+    from metering.metering import Metering  # noqa: PLC0415
+
     plan = replace(plan_from_preset("friendli"), data=str(folder))
     meter = Metering(plan, ledger=SqlLedger("sqlite://", tiers=plan.tiers))
     await meter.accounts.create("bench")

@@ -2,7 +2,6 @@
 
 from anyio import to_thread
 
-from metering.backends.sql import migrate as migrate_ledger
 from metering.cli.desk import Desk
 from metering.errors import without_credentials
 
@@ -15,6 +14,9 @@ async def migrate(desk: Desk) -> None:
     An SQLite file is also brought there by whoever opens it. PostgreSQL is only by this
     command: run it once for each version of the package, before the services start.
     """
+    # Help and completion have no use for SQLAlchemy, which takes a while to import.
+    from metering.backends.sql import migrate as migrate_ledger  # noqa: PLC0415
+
     ledger = desk.ledger_url
     await to_thread.run_sync(migrate_ledger, ledger)
     shown = without_credentials(ledger)

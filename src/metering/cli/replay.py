@@ -8,7 +8,6 @@ import msgspec
 
 from metering.accounts import Account
 from metering.backends.memory import MemoryLimitStore
-from metering.backends.sql import SqlLedger
 from metering.billing import Biller, Quote
 from metering.cli.exported import Exported
 from metering.config import Plan
@@ -63,6 +62,9 @@ class Replay:
         self._plan = plan
         self._place = place
         self._store = MemoryLimitStore()
+        # Help and completion have no use for SQLAlchemy, which takes a while to import.
+        from metering.backends.sql import SqlLedger  # noqa: PLC0415
+
         # Its ledger is there for budgets, which begin at 0 here, and never opened.
         ledger = SqlLedger("sqlite://", tiers=plan.tiers)
         self._biller = Biller(plan.prices, ledger, None)

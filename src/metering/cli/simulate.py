@@ -45,7 +45,7 @@ async def simulate(
 
     An account is judged in the tier that its first call names, unless an option says
     otherwise. Calls without a charge are first priced by the plan of --config. All of
-    an export is held in memory, some 0.6 kB a call.
+    an export is held in memory, some 0.5 kB a call.
     """
     if tier is not None and from_ledger:
         raise ConfigurationError("Place accounts by --tier or --from-ledger: not both.")

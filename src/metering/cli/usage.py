@@ -20,7 +20,7 @@ _MS_PER_S = 1000
 async def usage(
     desk: Desk,
     account: Annotated[
-        str | None, typer.Argument(metavar="[ACCOUNT]", help="None: all of them.")
+        str | None, typer.Argument(metavar="ACCOUNT", help="None: all of them.")
     ] = None,
     period: Annotated[
         str | None, typer.Option(help='A month, such as "2026-01"; None: the present.')

@@ -97,6 +97,8 @@ def agreed_document(agreed: Overrides) -> dict[str, object]:
         document["usage_limit_usd"] = format_usd(agreed.usage_limit_p)
     if agreed.output_tokens_max is not None:
         document["output_tokens_max"] = agreed.output_tokens_max
+    if agreed.reasoning_output_tokens_max is not None:
+        document["reasoning_output_tokens_max"] = agreed.reasoning_output_tokens_max
     if agreed.requests:
         rates = agreed.requests.items()
         document["requests"] = {kind: rate_text(r.quota()) for kind, r in rates}
@@ -119,6 +121,7 @@ def may_document(caller: Resolved) -> Mapping[str, object]:
             for kind, demands in caller.requests.items()
         },
         "output_tokens_max": caller.output_tokens_max,
+        "reasoning_output_tokens_max": caller.reasoning_output_tokens_max,
         "usage_limit_usd": None if limit_p is None else format_usd(limit_p),
         "funding": caller.funding,
         "credit": credit_document(caller.credit),
