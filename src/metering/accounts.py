@@ -174,8 +174,9 @@ class Account(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         credit_epoch: Grows when the account turns to or from credit alone.
         time_zone: IANA name of the zone in which its months begin.
         anchor_day: Day of the month, 1 to 31, on which they begin.
-        kept_tier: A level it keeps though it qualifies no longer, or None.
-        kept_until_ns: First instant at which it keeps that level no longer.
+        kept_tier: A level it keeps though what it paid does not suffice, or None.
+        kept_until_ns: First instant at which it keeps that level no longer; None where
+            it keeps it until it qualifies anew.
     """
 
     id: str
@@ -313,16 +314,17 @@ class TierBook:
                 )
             last_min = tier.lifetime_paid_min_p
 
-    def tier_of(self, account: Account) -> Tier:
-        """Return the tier of *account*: its pin, or the highest it qualifies for.
+    def tier_of(self, account: Account, instant_ns: int) -> Tier:
+        """Return the tier of *account* at an instant.
 
-        A pin to a level that has left the plan counts as none.
+        It is its pin, or the highest it qualifies for, or the one it keeps until then.
+        A pin to a level that has left the plan counts as none, and so does a kept one.
         """
         best = self.tiers[0]
         for tier in self.tiers:
             if tier.level == account.pin:
                 return tier
-            if _qualifies(account, tier):
+            if _qualifies(account, tier) or _keeps(account, tier, instant_ns):
                 best = tier
         return best
 
@@ -356,5 +358,14 @@ def _qualifies(account: Account, tier: Tier) -> bool:
     if tier.lifetime_paid_min_p is None:
         return False
     if account.lifetime_paid_p < tier.lifetime_paid_min_p:
+        return False
+    return account.payment_method or not tier.payment_method
+
+
+def _keeps(account: Account, tier: Tier, instant_ns: int) -> bool:
+    """Whether a payment that was taken back has not yet cost the account its tier."""
+    if tier.level != account.kept_tier:
+        return False
+    if account.kept_until_ns is not None and instant_ns >= account.kept_until_ns:
         return False
     return account.payment_method or not tier.payment_method

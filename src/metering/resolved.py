@@ -51,11 +51,12 @@ def resolved(
     credit: CreditState,
     tiers: TierBook,
     *,
+    now_ns: int,
     good_until_ns: int,
     key: ApiKey | None = None,
 ) -> Resolved:
     """Return what *account* may do: its tier, and over it what was agreed. Pure."""
-    tier = tiers.tier_of(account)
+    tier = tiers.tier_of(account, now_ns)
     agreed = account.overrides
     quotas = dict(tier.requests)
     quotas.update({kind: (rate.quota(),) for kind, rate in agreed.requests.items()})
@@ -69,6 +70,8 @@ def resolved(
     )
     if credit.changes_ns is not None:
         good_until_ns = min(good_until_ns, credit.changes_ns)
+    if account.kept_until_ns is not None and now_ns < account.kept_until_ns:
+        good_until_ns = min(good_until_ns, account.kept_until_ns)
     return Resolved(
         account=account,
         key_id="" if key is None else key.id,

@@ -281,11 +281,12 @@ class TierResolver:
                 return None
             if self._snapshots is not None:
                 await self._snapshots.put(snapshot, record, ttl_ns=self._ttl_ns)
-        self._tell_of_pin(record.account)
+        self._tell_of_pin(record.account, now_ns)
         return resolved(
             record.account,
             record.credit,
             self._tiers,
+            now_ns=now_ns,
             good_until_ns=now_ns + self._ttl_ns,
             key=record.key,
         )
@@ -297,18 +298,22 @@ class TierResolver:
         except AccountNotFoundError:
             return None
         credit = self._ledger.credit(account_id, now_ns=now_ns)
-        self._tell_of_pin(account)
+        self._tell_of_pin(account, now_ns)
         return resolved(
-            account, credit, self._tiers, good_until_ns=now_ns + self._ttl_ns
+            account,
+            credit,
+            self._tiers,
+            now_ns=now_ns,
+            good_until_ns=now_ns + self._ttl_ns,
         )
 
-    def _tell_of_pin(self, account: Account) -> None:
+    def _tell_of_pin(self, account: Account, now_ns: int) -> None:
         if self._tiers.lacks_pin_of(account):
             _log.error(
                 "pinned_tier_missing",
                 account=account.id,
                 pin=account.pin,
-                served=self._tiers.tier_of(account).name,
+                served=self._tiers.tier_of(account, now_ns).name,
             )
 
 

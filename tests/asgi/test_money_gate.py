@@ -282,7 +282,7 @@ async def test_an_old_snapshot_is_resolved_again_once(open_service):
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=1)
         before = await service.chat(key)
-        account = ledger.change("acme", AccountChange(pin=2))
+        account = ledger.change("acme", AccountChange(pin=2), now_ns=service.clock())
         await service.meter.limit_store.announce("acme", account.version)
         after = [await service.chat(key) for _ in range(3)]
 

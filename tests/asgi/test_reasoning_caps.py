@@ -77,7 +77,9 @@ def test_what_was_agreed_wins(of_tier, agreed, agreed_reasoning):
         output_tokens_max=agreed, reasoning_output_tokens_max=agreed_reasoning
     )
     account = Account(id="acme", created_ns=0, overrides=overrides)
-    caller = resolved(account, CreditState(), TierBook((tier,)), good_until_ns=0)
+    caller = resolved(
+        account, CreditState(), TierBook((tier,)), now_ns=0, good_until_ns=0
+    )
 
     assert (agreed or 16) == caller.output_tokens_max
     assert (

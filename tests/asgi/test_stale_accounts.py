@@ -27,7 +27,7 @@ async def _after(service, ledger, change, *, broken):
     """Call, change the account as another process would, call again."""
     key = await service.account("acme", tier=1)
     await service.chat(key)
-    account = ledger.change("acme", change)
+    account = ledger.change("acme", change, now_ns=0)
     await service.meter.limit_store.announce("acme", account.version)
     ledger.clock = service.clock if broken else None
     with capture_logs() as logs:

@@ -110,7 +110,7 @@ def test_each_tier_begins_exactly_at_its_threshold(
         lifetime_paid_p=parse_usd(paid_usd),
     )
 
-    assert level == PLAN.tiers.tier_of(account).level
+    assert level == PLAN.tiers.tier_of(account, 0).level
 
 
 @pytest.mark.parametrize(("level", "usd"), [(2, 50), (3, 500), (4, 5000)])
@@ -119,7 +119,7 @@ def test_one_pico_dollar_less_is_not_enough(level: int, usd: int) -> None:
         account = Account(
             id="a", created_ns=0, payment_method=True, lifetime_paid_p=paid_p
         )
-        return PLAN.tiers.tier_of(account).level
+        return PLAN.tiers.tier_of(account, 0).level
 
     assert (level - 1, level) == (at(usd * PICO - 1), at(usd * PICO))
 
@@ -127,7 +127,7 @@ def test_one_pico_dollar_less_is_not_enough(level: int, usd: int) -> None:
 def test_tier_5_is_reached_by_agreement_alone() -> None:
     agreed = Account(id="a", created_ns=0, pin=5)
 
-    assert PLAN.tiers.tier_of(agreed).level == 5
+    assert PLAN.tiers.tier_of(agreed, 0).level == 5
     assert PLAN.tiers.next_above(PLAN.tiers.by_level(4)) is None
 
 

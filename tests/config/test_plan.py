@@ -297,7 +297,10 @@ def test_a_tier_by_agreement_is_reached_by_a_pin_alone() -> None:
     rich = Account(id="a", created_ns=0, payment_method=True, lifetime_paid_p=10**18)
     pinned = Account(id="b", created_ns=0, pin=3)
 
-    assert (tiers.tier_of(rich).name, tiers.tier_of(pinned).name) == ("start", "agreed")
+    assert (tiers.tier_of(rich, 0).name, tiers.tier_of(pinned, 0).name) == (
+        "start",
+        "agreed",
+    )
 
 
 def test_a_preset_can_be_loaded_twice_and_is_the_same_prices() -> None:

@@ -361,7 +361,7 @@ def with_pin_gone(path):
 
 def test_a_pin_whose_tier_has_gone_can_be_lifted(with_pin_gone):
     """Otherwise no change of the account, not even that one, would be possible."""
-    lifted = with_pin_gone.change("acme", AccountChange(pin=None))
+    lifted = with_pin_gone.change("acme", AccountChange(pin=None), now_ns=0)
 
     assert (lifted.pin, lifted.version) == (None, 2)
 
@@ -369,10 +369,10 @@ def test_a_pin_whose_tier_has_gone_can_be_lifted(with_pin_gone):
 def test_a_pin_whose_tier_has_gone_refuses_no_payment(with_pin_gone):
     """Money that came in is recorded, and other changes are made."""
     paid_for = with_pin_gone.record_payment(paid(50 * PICO, "invoice")).account
-    suspended = with_pin_gone.change("acme", AccountChange(suspended=True))
+    suspended = with_pin_gone.change("acme", AccountChange(suspended=True), now_ns=0)
 
     assert (50 * PICO, True) == (paid_for.lifetime_paid_p, suspended.suspended)
-    assert 2 == PLAN.tier_of(suspended).level
+    assert 2 == PLAN.tier_of(suspended, 0).level
 
 
 # In memory

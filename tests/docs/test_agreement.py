@@ -30,7 +30,7 @@ async def test_its_blocks_run_as_they_stand():
     await meter.stop()
 
     agreed = account.overrides
-    assert 5 == meter.plan.tiers.tier_of(account).level
+    assert 5 == meter.accounts.tier_of(account).level
     assert (500 * PICO, 32_768) == (agreed.usage_limit_p, agreed.output_tokens_max)
     assert 65_536 == agreed.reasoning_output_tokens_max
     assert (["paid"], ["zai-org/GLM-4.7"]) == (

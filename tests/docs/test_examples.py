@@ -41,7 +41,7 @@ async def test_the_readme_ends_in_tier_2(tmp_path, monkeypatch):
     account = await meter.accounts.get("acme")
     await meter.stop()
 
-    assert 2 == meter.plan.tiers.tier_of(account).level
+    assert 2 == meter.accounts.tier_of(account).level
     assert names["key"].startswith("mk-")
 
 

@@ -78,16 +78,16 @@ def test_who_pays_more_is_never_in_a_lower_tier(
     more_p: int,
     payment_method: bool,  # noqa: FBT001 - drawn by Hypothesis
 ) -> None:
-    before = book.tier_of(account(paid_p, payment_method=payment_method))
-    after = book.tier_of(account(paid_p + more_p, payment_method=payment_method))
+    before = book.tier_of(account(paid_p, payment_method=payment_method), 0)
+    after = book.tier_of(account(paid_p + more_p, payment_method=payment_method), 0)
 
     assert before.level <= after.level
 
 
 @given(ascending_books, paid_amounts)
 def test_a_payment_method_never_costs_a_tier(book: TierBook, paid_p: int) -> None:
-    without = book.tier_of(account(paid_p))
-    with_one = book.tier_of(account(paid_p, payment_method=True))
+    without = book.tier_of(account(paid_p), 0)
+    with_one = book.tier_of(account(paid_p, payment_method=True), 0)
 
     assert without.level <= with_one.level
 
@@ -100,12 +100,12 @@ def test_a_pin_wins_over_qualification(
 ) -> None:
     pinned = account(paid_p, payment_method=payment_method, pin=pin)
 
-    assert pin == BOOK.tier_of(pinned).level
+    assert pin == BOOK.tier_of(pinned, 0).level
 
 
 @given(paid_amounts)
 def test_a_tier_by_agreement_is_never_qualified_for(paid_p: int) -> None:
-    assert BOOK.tier_of(account(paid_p, payment_method=True)).level < 5
+    assert BOOK.tier_of(account(paid_p, payment_method=True), 0).level < 5
 
 
 @pytest.mark.parametrize(
@@ -113,14 +113,14 @@ def test_a_tier_by_agreement_is_never_qualified_for(paid_p: int) -> None:
     [(0, 0), (50 * PICO - 1, 0), (50 * PICO, 2), (500 * PICO - 1, 2), (500 * PICO, 3)],
 )
 def test_a_threshold_counts_from_exactly_its_amount(paid_p: int, level: int) -> None:
-    assert level == BOOK.tier_of(account(paid_p)).level
+    assert level == BOOK.tier_of(account(paid_p), 0).level
 
 
 def test_a_pin_to_no_tier_counts_as_none() -> None:
     """A plan that drops a level does not cut off who was pinned to it."""
     pinned = account(pin=4)
 
-    assert BOOK.tier_of(account()) == BOOK.tier_of(pinned)
+    assert BOOK.tier_of(account(), 0) == BOOK.tier_of(pinned, 0)
     assert (True, False) == (BOOK.lacks_pin_of(pinned), BOOK.lacks_pin_of(account()))
 
 

@@ -249,12 +249,12 @@ def test_paying_early_makes_the_whole_limit_free_again():
     early = settle_payment(CARD, spent, payment("early_payment", "48.50"), BOOK)
     assert early.period == PeriodState(parse_usd("48.50"), parse_usd("48.50"), 1)
     assert early.grant is None
-    assert BOOK.tier_of(early.account).name == "card"
+    assert BOOK.tier_of(early.account, 0).name == "card"
     bought = settle_payment(
         early.account, early.period, payment("credit_purchase", "1.50", "pi_2"), BOOK
     )
     assert bought.account.lifetime_paid_p == 50 * PICO
-    assert BOOK.tier_of(bought.account).name == "builder"
+    assert BOOK.tier_of(bought.account, 0).name == "builder"
     assert bought.period == early.period
 
 
@@ -278,7 +278,7 @@ def test_the_last_dollar_lifts_the_tier_at_once(kind):
     account = msgspec.structs.replace(CARD, lifetime_paid_p=490 * PICO)
     levels = [
         BOOK.tier_of(
-            settle_payment(account, PeriodState(), payment(kind, usd), BOOK).account
+            settle_payment(account, PeriodState(), payment(kind, usd), BOOK).account, 0
         ).level
         for usd in ("9.999999999999", "10")
     ]
@@ -333,7 +333,7 @@ def test_a_change_is_a_new_version_and_a_turn_of_funding_a_new_epoch(
 ):
     """The gate's counter of credit starts anew only where it missed something."""
     old = Account(id="acme", created_ns=0, version=7, credit_epoch=3, **before)
-    new = revised(old, Account(id="acme", created_ns=0, **after), BOOK)
+    new = revised(old, Account(id="acme", created_ns=0, **after), BOOK, 0)
     assert (new.version, new.credit_epoch) == (8, 3 + epochs)
     assert new == msgspec.structs.replace(
         Account(id="acme", created_ns=0, **after), version=8, credit_epoch=3 + epochs

@@ -59,7 +59,7 @@ def test_a_tier_is_qualified_for_by_ten_dollars(usd, tier):
         lifetime_paid_p=parse_usd(usd),
     )
 
-    assert tier == tiers.tier_of(account).level
+    assert tier == tiers.tier_of(account, 0).level
 
 
 @pytest.mark.parametrize(("usd", "chat", "thinker"), [(None, 4, 8), ("10", 16, 32)])

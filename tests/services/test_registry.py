@@ -39,7 +39,7 @@ async def test_sign_up_credit_comes_once(meter):
         account = await meter.accounts.create("acme")
 
     assert 5 * PICO == (await meter.billing.credit("acme")).ceiling_p
-    assert 0 == meter.plan.tiers.tier_of(account).level
+    assert 0 == meter.accounts.tier_of(account).level
 
 
 async def test_a_payment_method_keeps_the_credit(meter):
@@ -48,7 +48,7 @@ async def test_a_payment_method_keeps_the_credit(meter):
     levels = []
     for on_file in (True, False):
         account = await meter.accounts.set_payment_method("acme", on_file=on_file)
-        levels.append(meter.plan.tiers.tier_of(account).level)
+        levels.append(meter.accounts.tier_of(account).level)
 
     assert [1, 0] == levels
     assert 5 * PICO == (await meter.billing.credit("acme")).ceiling_p
@@ -67,7 +67,7 @@ async def test_a_payment_counts_once(meter):
         )
 
     assert 50 * PICO == account.lifetime_paid_p
-    assert 2 == meter.plan.tiers.tier_of(account).level
+    assert 2 == meter.accounts.tier_of(account).level
 
 
 async def test_a_grant_counts_once(meter):
@@ -77,7 +77,7 @@ async def test_a_grant_counts_once(meter):
         account = await meter.billing.grant_credit("acme", usd="100", reference="sorry")
 
     assert 105 * PICO == (await meter.billing.credit("acme")).ceiling_p
-    assert 0 == meter.plan.tiers.tier_of(account).level
+    assert 0 == meter.accounts.tier_of(account).level
 
 
 async def test_a_pin_and_overrides_make_tier_5(meter):
@@ -90,7 +90,7 @@ async def test_a_pin_and_overrides_make_tier_5(meter):
     with pytest.raises(ConfigurationError, match="no tier 9"):
         await meter.accounts.pin_tier("acme", 9)
 
-    assert 5 == meter.plan.tiers.tier_of(account).level
+    assert 5 == meter.accounts.tier_of(account).level
     assert 131_072 == account.overrides.output_tokens_max
 
 

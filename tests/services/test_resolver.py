@@ -117,7 +117,7 @@ async def test_a_change_during_a_read_does_not_stick(ledger, resolver):
         while not ledger.reads:
             await anyio.lowlevel.checkpoint()
             await to_thread.run_sync(lambda: None)
-        ledger.change("acme", AccountChange(payment_method=True))
+        ledger.change("acme", AccountChange(payment_method=True), now_ns=0)
         resolver.forget("acme")
         ledger.gate.set()
     caller = await resolver.by_key(SECRET)
@@ -313,7 +313,7 @@ class TestOtherProcesses:
         for passed_ms in (0, 999, 1):
             clock.advance(ns=passed_ms * NS_PER_MS)
             levels.append((await resolver.by_key(SECRET)).tier.level)
-            ledger.change("acme", AccountChange(payment_method=True))
+            ledger.change("acme", AccountChange(payment_method=True), now_ns=0)
 
         assert [0, 0, 1] == levels
         assert 2 == ledger.looks
@@ -367,7 +367,7 @@ class TestOtherProcesses:
     ):
         """A change that cannot be read yet takes nothing away."""
         known = await resolver.by_key(SECRET)
-        ledger.change("acme", AccountChange(payment_method=True))
+        ledger.change("acme", AccountChange(payment_method=True), now_ns=0)
         clock.advance(seconds=1)
         ledger.find_key = _failing
 

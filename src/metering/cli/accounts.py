@@ -33,13 +33,12 @@ async def list_accounts(
 ) -> None:
     """List accounts by id, with their tier and what they paid."""
     found = await desk.read(desk.ledger.accounts, after=after, limit=limit)
-    tiers = desk.plan.tiers
+    tier_of = desk.meter.accounts.tier_of
     rows = [
-        (a.id, tiers.tier_of(a).name, amount(a.lifetime_paid_p), _remarks(a))
-        for a in found
+        (a.id, tier_of(a).name, amount(a.lifetime_paid_p), _remarks(a)) for a in found
     ]
     desk.output.show(
-        [account_document(account, tiers) for account in found],
+        [account_document(account, tier_of(account)) for account in found],
         table("Accounts", ("account", "tier", "paid so far>", ""), rows),
     )
     if len(found) == limit:
@@ -197,10 +196,13 @@ async def _show(desk: Desk, account_id: str) -> None:
     account = await meter.accounts.get(account_id)
     credit = await meter.billing.credit(account_id)
     period = await meter.billing.period(account_id)
-    caller = resolved(account, credit, meter.plan.tiers, good_until_ns=system_clock())
+    now_ns = system_clock()
+    caller = resolved(
+        account, credit, meter.plan.tiers, now_ns=now_ns, good_until_ns=now_ns
+    )
     spent_p = period.spent_p - period.early_paid_p
     desk.output.show(
-        account_document(account, meter.plan.tiers)
+        account_document(account, caller.tier)
         | {
             "may": may_document(caller),
             "spent_this_period_usd": format_usd(spent_p),

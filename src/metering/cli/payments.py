@@ -32,15 +32,14 @@ async def record(
 ) -> None:
     """Record a payment, once a reference; the tier may rise with it."""
     meter = desk.opened
-    tiers = meter.plan.tiers
-    before = tiers.tier_of(await meter.accounts.get(account))
+    before = meter.accounts.tier_of(await meter.accounts.get(account))
     paid = await meter.billing.record_payment(
         account, usd=usd, reference=reference, kind=cast("PaymentKind", kind)
     )
-    tier = tiers.tier_of(paid)
+    tier = meter.accounts.tier_of(paid)
     rise = f", up from {before.name}" if tier.level > before.level else ""
     desk.output.show(
-        account_document(paid, tiers) | {"reference": reference},
+        account_document(paid, tier) | {"reference": reference},
         f"{account} has paid {amount(paid.lifetime_paid_p)} so far, and is in"
         f" {tier.name}{rise}.",
     )

@@ -107,7 +107,9 @@ async def quote(
 async def _caller(desk: Desk, account_id: str, now_ns: int) -> Resolved:
     account = await desk.opened.accounts.get(account_id)
     credit = await desk.meter.billing.credit(account_id)
-    return resolved(account, credit, desk.plan.tiers, good_until_ns=now_ns)
+    return resolved(
+        account, credit, desk.plan.tiers, now_ns=now_ns, good_until_ns=now_ns
+    )
 
 
 def _document(model: str, version: PriceVersion | None) -> dict[str, object]:

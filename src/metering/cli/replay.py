@@ -102,6 +102,7 @@ class Replay:
                 self._place(call),
                 CreditState(ceiling_p=self._plan.sign_up_credit_p),
                 self._plan.tiers,
+                now_ns=call.admitted_ns,
                 good_until_ns=_ENDLESS_NS,
             )
         return caller

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from metering.accounts import Account, Overrides, TierBook
+from metering.accounts import Account, Overrides, Tier
 from metering.clock import NS_PER_S, NS_PER_US, iso_utc
 from metering.errors import ConfigurationError
 from metering.ledger import CreditState
@@ -75,9 +75,8 @@ def rate_text(quota: RateQuota) -> str:
     return text if quota.burst == quota.amount else f"{text}, {quota.burst:,} at once"
 
 
-def account_document(account: Account, tiers: TierBook) -> dict[str, object]:
-    """Return an account as `--json` writes it."""
-    tier = tiers.tier_of(account)
+def account_document(account: Account, tier: Tier) -> dict[str, object]:
+    """Return an account in its tier as `--json` writes it."""
     return {
         "id": account.id,
         "created": iso_utc(account.created_ns),

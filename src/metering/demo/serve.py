@@ -76,7 +76,7 @@ class Service:
 
     def tier(self, account_id: str) -> Tier:
         """Return the tier in which an account is now."""
-        return self.meter.plan.tiers.tier_of(self.account(account_id))
+        return self.meter.accounts.tier_of(self.account(account_id))
 
     def credit(self, account_id: str) -> CreditState:
         """Return what the ledger has of the account's credit."""

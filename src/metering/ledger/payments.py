@@ -89,12 +89,11 @@ def settle_payment(
     paid = msgspec.structs.replace(
         account, lifetime_paid_p=account.lifetime_paid_p + payment.amount_p
     )
-    return PaymentEffect(
-        account=revised(account, paid, tiers), period=period, grant=grant
-    )
+    after = revised(account, paid, tiers, payment.at_ns)
+    return PaymentEffect(account=after, period=period, grant=grant)
 
 
-def revised(before: Account, after: Account, tiers: TierBook) -> Account:
+def revised(before: Account, after: Account, tiers: TierBook, now_ns: int) -> Account:
     """Return *after* as the successor of *before*: a newer version of the account.
 
     Turning to or from credit alone starts a new credit epoch: the gate's counter of
@@ -102,7 +101,7 @@ def revised(before: Account, after: Account, tiers: TierBook) -> Account:
     """
     # Whose pin has left the plan may have turned with it, unseen.
     turned = tiers.lacks_pin_of(before) or (
-        tiers.tier_of(before).funding != tiers.tier_of(after).funding
+        tiers.tier_of(before, now_ns).funding != tiers.tier_of(after, now_ns).funding
     )
     return msgspec.structs.replace(
         after,

@@ -13,6 +13,7 @@ from metering.accounts import (
     Agreement,
     ApiKey,
     Overrides,
+    Tier,
     checked_account_id,
     hash_key,
     new_secret,
@@ -112,6 +113,10 @@ class Accounts:
             AccountNotFoundError: There is none of that id.
         """
         return await to_thread.run_sync(self._ledger.get, account_id)
+
+    def tier_of(self, account: Account) -> Tier:
+        """Return the tier in which an account is just now."""
+        return self._ledger.tiers.tier_of(account, self._clock())
 
     async def issue_key(
         self, account_id: str, *, usage_limit: str | None = None
@@ -228,7 +233,8 @@ class Accounts:
         return await self._apply(account_id, AccountChange(suspended=suspended))
 
     async def _apply(self, account_id: str, change: AccountChange) -> Account:
-        account = await to_thread.run_sync(self._ledger.change, account_id, change)
+        apply = partial(self._ledger.change, account_id, change, now_ns=self._clock())
+        account = await to_thread.run_sync(apply)
         await self._change.tell(account)
         changed = [
             name

@@ -93,8 +93,10 @@ class Billing:
             usd=format_usd(payment.amount_p),
             new=paid.new,
         )
-        tiers = self._ledger.tiers
-        was, now = tiers.tier_of(before), tiers.tier_of(account)
+        was, now = (
+            self._ledger.tiers.tier_of(each, payment.at_ns)
+            for each in (before, account)
+        )
         if was != now:
             _log.info("tier_changed", account=account_id, before=was.name, now=now.name)
         return account

@@ -81,7 +81,7 @@ class AccountStore(Protocol):
         """
         ...
 
-    def change(self, account_id: str, change: AccountChange) -> Account:
+    def change(self, account_id: str, change: AccountChange, *, now_ns: int) -> Account:
         """Apply a change and return the account in its new version.
 
         Raises:

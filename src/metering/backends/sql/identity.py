@@ -56,7 +56,8 @@ def create(
     if credit is not None:
         checked_grant(credit, account.id)
     lock_new_accounts(connection)
-    row = account_row(account, tiers) | {"debt_p": _debt_before(connection, account.id)}
+    row = account_row(account, tiers, account.created_ns)
+    row["debt_p"] = _debt_before(connection, account.id)
     added = connection.execute(
         insert(schema.accounts)
         .values(row)
@@ -88,19 +89,26 @@ def lock(connection: Connection, account_id: str) -> None:
     connection.execute(wanted.with_for_update(key_share=True))
 
 
-def replace(connection: Connection, account: Account, tiers: TierBook) -> None:
+def replace(
+    connection: Connection, account: Account, tiers: TierBook, now_ns: int
+) -> None:
     """Write an account's next version."""
     statement = update(schema.accounts).where(_accounts.id == account.id)
-    connection.execute(statement.values(account_row(account, tiers)))
+    connection.execute(statement.values(account_row(account, tiers, now_ns)))
     connection.execute(_count_change)
 
 
 def change(
-    connection: Connection, account_id: str, change: AccountChange, tiers: TierBook
+    connection: Connection,
+    account_id: str,
+    change: AccountChange,
+    tiers: TierBook,
+    now_ns: int,
 ) -> Account:
     """Apply a change to an account."""
-    after = changed(get(connection, account_id, to_write=True), change, tiers)
-    replace(connection, after, tiers)
+    before = get(connection, account_id, to_write=True)
+    after = changed(before, change, tiers, now_ns)
+    replace(connection, after, tiers, now_ns)
     return after
 
 

@@ -107,9 +107,9 @@ class SqlLedger:
         """Revoke a key; see `AccountStore.revoke_key`."""
         return self._write(identity.revoke_key, key_id, now_ns)
 
-    def change(self, account_id: str, change: AccountChange) -> Account:
+    def change(self, account_id: str, change: AccountChange, *, now_ns: int) -> Account:
         """Change an account; see `AccountStore.change`."""
-        return self._write(identity.change, account_id, change, self._tiers)
+        return self._write(identity.change, account_id, change, self._tiers, now_ns)
 
     def changes(self) -> int:
         """Return the count of changes; see `AccountStore.changes`."""

@@ -41,7 +41,7 @@ def record_payment(
     if effect.period != before:
         _set_period(connection, account.id, key, effect.period)
     connection.execute(insert(schema.payments).values(asdict(payment)))
-    identity.replace(connection, effect.account, tiers)
+    identity.replace(connection, effect.account, tiers, payment.at_ns)
     freed_p = effect.period.early_paid_p - before.early_paid_p
     return PaymentReport(effect.account, new=True, freed_p=freed_p)
 
@@ -57,8 +57,8 @@ def grant_credit(
         refuse_other_grant(known, grant)
         return account, False
     connection.execute(insert(schema.credit_grants).values(grant_row(grant)))
-    after = revised(account, account, tiers)
-    identity.replace(connection, after, tiers)
+    after = revised(account, account, tiers, grant.effective_ns)
+    identity.replace(connection, after, tiers, grant.effective_ns)
     return after, True
 
 

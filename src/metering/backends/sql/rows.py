@@ -38,13 +38,13 @@ _decode_rates = msgspec.json.Decoder(
 ).decode
 
 
-def account_row(account: Account, tiers: TierBook) -> dict[str, Any]:
-    """Return the row of an account, but for its debt."""
+def account_row(account: Account, tiers: TierBook, now_ns: int) -> dict[str, Any]:
+    """Return the row of an account at an instant, but for its debt."""
     row = asdict(account)
     row["payment_method"] = int(account.payment_method)
     row["suspended"] = int(account.suspended)
     row["overrides"] = _encode(account.overrides).decode()
-    row["tier"] = tiers.tier_of(account).level
+    row["tier"] = tiers.tier_of(account, now_ns).level
     return row
 
 

@@ -75,7 +75,9 @@ def checked_account(account: Account, tiers: TierBook) -> Account:
     return account
 
 
-def changed(account: Account, change: AccountChange, tiers: TierBook) -> Account:
+def changed(
+    account: Account, change: AccountChange, tiers: TierBook, now_ns: int
+) -> Account:
     """Return the account's next version.
 
     A pin whose tier has left the plan does not stand in the way of other changes.
@@ -93,7 +95,7 @@ def changed(account: Account, change: AccountChange, tiers: TierBook) -> Account
     if after.pin is not None and after.pin != account.pin:
         tiers.by_level(after.pin)
     after.overrides.checked()
-    return revised(account, after, tiers)
+    return revised(account, after, tiers, now_ns)
 
 
 def settled(

@@ -50,7 +50,7 @@ class AccountStoreContract:
         """The account there is returned, and its sign-up credit is granted once."""
         account = Account(id="acme", created_ns=_NOW_NS)
         ledger.create(account, promo(5 * PICO, id="signup"))
-        ledger.change("acme", AccountChange(suspended=True))
+        ledger.change("acme", AccountChange(suspended=True), now_ns=_NOW_NS)
 
         again = ledger.create(account, promo(5 * PICO, id="signup"))
 
@@ -73,7 +73,7 @@ class AccountStoreContract:
         above = Overrides(usage_limit_p=10_000_000 * PICO)
 
         with pytest.raises(ConfigurationError, match="9,000,000"):
-            ledger.change("acme", AccountChange(overrides=above))
+            ledger.change("acme", AccountChange(overrides=above), now_ns=_NOW_NS)
         with pytest.raises(ConfigurationError, match="9,000,000"):
             ledger.create(Account(id="b", created_ns=_NOW_NS, overrides=above), None)
 
@@ -106,7 +106,7 @@ class AccountStoreContract:
         open_account(ledger)
 
         with pytest.raises(ConfigurationError, match="Overrides"):
-            ledger.change("acme", AccountChange(overrides=bad))
+            ledger.change("acme", AccountChange(overrides=bad), now_ns=_NOW_NS)
 
         assert Overrides() == ledger.get("acme").overrides
 
@@ -118,7 +118,9 @@ class AccountStoreContract:
         for change in (
             lambda: open_account(ledger),
             lambda: ledger.add_key(key_of("acme")),
-            lambda: ledger.change("acme", AccountChange(suspended=True)),
+            lambda: ledger.change(
+                "acme", AccountChange(suspended=True), now_ns=_NOW_NS
+            ),
             lambda: ledger.grant_credit(promo(PICO)),
             lambda: ledger.record_payment(paid(PICO, "invoice")),
             lambda: ledger.revoke_key("key-acme-1", now_ns=_NOW_NS),
@@ -139,7 +141,7 @@ class AccountStoreContract:
         with pytest.raises(AccountNotFoundError, match="'nobody'"):
             ledger.get("nobody")
         with pytest.raises(AccountNotFoundError, match="'nobody'"):
-            ledger.change("nobody", AccountChange(suspended=True))
+            ledger.change("nobody", AccountChange(suspended=True), now_ns=_NOW_NS)
         with pytest.raises(AccountNotFoundError, match="'nobody'"):
             ledger.add_key(key_of("nobody"))
         with pytest.raises(AccountNotFoundError, match="'key-nobody-1'"):
@@ -153,18 +155,20 @@ class AccountStoreContract:
         """What is not named stays, and an old snapshot can be told by its version."""
         open_account(ledger)
 
-        changed = ledger.change("acme", AccountChange(pin=5))
+        changed = ledger.change("acme", AccountChange(pin=5), now_ns=_NOW_NS)
 
         assert (changed.version, changed.pin, changed.payment_method) == (2, 5, True)
         assert changed == ledger.get("acme")
-        assert None is ledger.change("acme", AccountChange(pin=None)).pin
+        assert (
+            None is ledger.change("acme", AccountChange(pin=None), now_ns=_NOW_NS).pin
+        )
 
     def test_refuses_a_pin_that_leads_nowhere(self, ledger: Ledger) -> None:
         """An account is never left without a tier."""
         account = open_account(ledger)
 
         with pytest.raises(ConfigurationError, match="no tier 4"):
-            ledger.change("acme", AccountChange(pin=4))
+            ledger.change("acme", AccountChange(pin=4), now_ns=_NOW_NS)
         with pytest.raises(ConfigurationError, match="no tier 4"):
             ledger.create(Account(id="b", created_ns=_NOW_NS, pin=4), None)
 
@@ -174,8 +178,10 @@ class AccountStoreContract:
         """The gate counts credit anew, and only then."""
         open_account(ledger, payment_method=False)
 
-        turned = ledger.change("acme", AccountChange(payment_method=True))
-        pinned = ledger.change("acme", AccountChange(pin=5))
+        turned = ledger.change(
+            "acme", AccountChange(payment_method=True), now_ns=_NOW_NS
+        )
+        pinned = ledger.change("acme", AccountChange(pin=5), now_ns=_NOW_NS)
 
         assert (turned.credit_epoch, pinned.credit_epoch) == (1, 1)
 

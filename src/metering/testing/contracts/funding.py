@@ -197,7 +197,10 @@ class FundingContract:
         assert PeriodState(4_850 * _CENT_P, 4_850 * _CENT_P, epoch=1) == period
         assert early.lifetime_paid_p == 4_850 * _CENT_P
         assert bought.lifetime_paid_p == 50 * PICO
-        assert (PLAN.tier_of(early).level, PLAN.tier_of(bought).level) == (1, 2)
+        assert (
+            PLAN.tier_of(early, _NOW_NS).level,
+            PLAN.tier_of(bought, _NOW_NS).level,
+        ) == (1, 2)
         assert bought == ledger.get("acme")
         assert [g.amount_p for g in ledger.grants("acme")] == [150 * _CENT_P]
         assert period == ledger.period("acme", "2026-01")
@@ -222,7 +225,7 @@ class FundingContract:
 
         report = ledger.record_payment(paid(50 * PICO, "invoice"))
 
-        assert PLAN.tier_of(report.account).level == 2
+        assert PLAN.tier_of(report.account, _NOW_NS).level == 2
         assert PaymentReport(report.account, new=True, freed_p=0) == report
         assert ledger.grants("acme") == []
         assert PeriodState() == ledger.period("acme", "2026-01")
