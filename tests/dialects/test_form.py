@@ -1,11 +1,15 @@
 """Forms are read as every server reads them, or not at all."""
 
 import struct
+from collections.abc import AsyncIterator
 
+import anyio
 import httpx
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from starlette.datastructures import Headers, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 from metering.dialects.form import Form, FormFile, UnreadableFormError, read_form
 from metering.dialects.wav import wav_ms
@@ -72,6 +76,8 @@ def test_what_a_usual_client_sends_is_read(fields, files):
         pytest.param(body(MODEL, b"no blank line"), id="a part without headers"),
         pytest.param(body(NAMED % b"x" + b"\r\n folded: y\r\n\r\n"), id="folded"),
         pytest.param(body(NAMED % b"x" + b"\r\n\tmore\r\n\r\n"), id="folded by a tab"),
+        pytest.param(body(NAMED % b"x" + b"\x0b\r\n\r\n"), id="a control character"),
+        pytest.param(body(NAMED % b"x" + b";\n filename=y\r\n\r\n"), id="a lone LF"),
         pytest.param(body(b"\r\n\r\nacme"), id="no name"),
         pytest.param(body(text(b"", b"acme")), id="an empty name"),
         pytest.param(body(text(b'mo\\"del', b"acme")), id="an escaped name"),
@@ -147,6 +153,57 @@ def test_a_header_that_tells_no_one_boundary_is_not_taken(kind):
 def test_usual_spellings_of_the_header_are_taken(kind):
     """Quoted, without a space, in capitals."""
     assert {"model": "acme"} == read_form(kind, body(MODEL)).fields
+
+
+SENT = body(MODEL, text(b"n", b"2"), FILE)
+ODD = st.sampled_from(
+    [
+        *b'\r\n|\n|\r|--b|--b--|"|;|; | |\t|:|=|\\|\0|\xff|\v|,|%22'.split(b"|"),
+        *b'name=|filename=|name*=|name="model"|form-data'.split(b"|"),
+        b"\r\n\r\n",
+        b"\r\n--b\r\n",
+        b"\r\n--b\r\n" + text(b"model", b"dear"),
+        NAMED % b"model" + b"\r\n",
+    ]
+)
+EDIT = st.tuples(st.integers(0, len(SENT)), st.integers(0, 6), ODD | st.just(b""))
+
+
+async def read_by_starlette(sent: bytes) -> dict[str, list[str | int | None]] | None:
+    """Return what most of the apps see: texts, and sizes of files; None: refused."""
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield sent
+
+    headers = Headers(raw=[(b"content-type", TYPE)])
+    try:
+        form = await MultiPartParser(headers, chunks()).parse()
+    except MultiPartException:
+        return None
+    found: dict[str, list[str | int | None]] = {}
+    for name, value in form.multi_items():
+        seen = value.size if isinstance(value, UploadFile) else value
+        found.setdefault(name, []).append(seen)
+    await form.close()
+    return found
+
+
+@given(st.lists(EDIT, min_size=1, max_size=4))
+@settings(max_examples=150, deadline=None)
+def test_what_is_read_is_what_starlette_reads(edits):
+    """Whatever is put in or left out: the same, or not at all by one of the two."""
+    sent = SENT
+    for at, size, odd in edits:
+        sent = sent[:at] + odd + sent[at + size :]
+    try:
+        form = read_form(TYPE, sent)
+    except UnreadableFormError:
+        return
+    seen = anyio.run(read_by_starlette, sent)
+    files = {name: [f.size_bytes for f in its] for name, its in form.files.items()}
+    texts = {name: [value] for name, value in form.fields.items()}
+
+    assert seen in (None, texts | files)
 
 
 def wav(

@@ -17,16 +17,13 @@ PARTS_MAX = 128
 """Most fields and files of one form."""
 
 _HEAD_BYTES_MAX = 8 * 1024
-_MULTIPART = re.compile(
-    rb'multipart/form-data((?:\s*;\s*[!-:<>-~]+=(?:"[^"\\\r\n]*"|[^\s";\\]+))*)\s*;?\s*',
-    re.IGNORECASE,
+# Quoted without escapes, or of the letters that need no quotes.
+_PARAMETER = re.compile(
+    rb'[ \t]*;[ \t]*([a-z0-9_-]+\*?)=(?:"([^"\\]*)"|([!#-:<-\[\]-~]+))', re.IGNORECASE
 )
-_PARAMETER = re.compile(rb';\s*([!-:<>-~]+)=(?:"([^"\\\r\n]*)"|([^\s";\\]+))')
-_DISPOSITION = re.compile(
-    rb'form-data((?:\s*;\s*[a-z]+\*?=(?:"[^"\\\r\n]*"|[^\s";\\]+))*)\s*;?\s*',
-    re.IGNORECASE,
-)
-_CHARSET = re.compile(rb"charset\s*=\s*\"?([^\s\";]*)", re.IGNORECASE)
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_HEADER = re.compile(rb"[a-z0-9_-]+")
+_CHARSET = re.compile(rb'charset\s*=\s*"?([^\s";]*)')
 _UTF_8 = frozenset({b"utf-8", b"utf8", b"us-ascii"})
 _PLAIN_CODINGS = frozenset({b"7bit", b"8bit", b"binary"})
 
@@ -98,10 +95,7 @@ def read_form(content_type: bytes, body: bytes) -> Form:
 
 
 def _boundary(content_type: bytes) -> bytes:
-    whole = _MULTIPART.fullmatch(content_type.strip())
-    if whole is None:
-        raise UnreadableFormError("it is not told to be multipart/form-data")
-    parameters = _parameters(whole[1])
+    parameters = _parameters(content_type, b"multipart/form-data")
     if parameters.get(b"charset", b"utf-8").lower() not in _UTF_8:
         raise UnreadableFormError("it is not in UTF-8")
     boundary = parameters.get(b"boundary", b"")
@@ -110,12 +104,21 @@ def _boundary(content_type: bytes) -> bytes:
     return boundary
 
 
-def _parameters(text: bytes) -> dict[bytes, bytes]:
+def _parameters(value: bytes, kind: bytes) -> dict[bytes, bytes]:
+    """Return the parameters of a header that must be of a kind."""
+    text = value.rstrip(b" \t").removesuffix(b";")
+    at = len(kind)
+    if text[:at].lower() != kind or _CONTROL.search(text):
+        raise UnreadableFormError(f"a header of it does not tell {kind.decode()} alone")
     found: dict[bytes, bytes] = {}
-    for name, quoted, plain in _PARAMETER.findall(text):
-        if name.lower() in found:
-            raise UnreadableFormError("a parameter of a header is given twice")
-        found[name.lower()] = quoted or plain
+    while at < len(text):
+        one = _PARAMETER.match(text, at)
+        if one is None or one[1].lower() in found:
+            raise UnreadableFormError(
+                "a header of it has an odd parameter, or one twice"
+            )
+        found[one[1].lower()] = one[2] or one[3] or b""
+        at = one.end()
     return found
 
 
@@ -146,15 +149,15 @@ def _name_of(head: bytes) -> tuple[str, bool]:
     for line in head.split(b"\r\n"):
         name, colon, value = line.partition(b":")
         name = name.lower()
-        if not colon or not name or name.strip() != name or name in headers:
-            raise UnreadableFormError("a part of it has a header that is none")
-        headers[name] = value.strip()
+        if not colon or not _HEADER.fullmatch(name) or name in headers:
+            raise UnreadableFormError("a part of it has an odd header, or one twice")
+        headers[name] = value.strip(b" \t")
     coding = headers.get(b"content-transfer-encoding", b"binary").lower()
-    charset = _CHARSET.search(headers.get(b"content-type", b""))
-    if coding not in _PLAIN_CODINGS or (charset and charset[1].lower() not in _UTF_8):
+    charsets = _CHARSET.findall(headers.get(b"content-type", b"").lower())
+    if coding not in _PLAIN_CODINGS or not _UTF_8.issuperset(charsets):
         raise UnreadableFormError("a part of it is encoded once more")
-    whole = _DISPOSITION.fullmatch(headers.get(b"content-disposition", b""))
-    parameters = {} if whole is None else _parameters(whole[1])
+    disposition = headers.get(b"content-disposition", b"")
+    parameters = _parameters(disposition, b"form-data")
     if not parameters.get(b"name") or b"name*" in parameters:
         raise UnreadableFormError("a part of it has no plain name")
     try:
