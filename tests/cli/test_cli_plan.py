@@ -123,6 +123,18 @@ def test_check_tells_each_tier_and_model(run, read):
     assert [] == [line for line in text.splitlines() if len(line) > 80]
 
 
+def test_a_cap_of_models_that_reason_is_told(run, home):
+    """Where a tier has one."""
+    run("init")
+    text = (home / "metering.toml").read_text()
+    more = 'output_tokens_max = "32K"\nreasoning_output_tokens_max = "64K"'
+    changed = text.replace('output_tokens_max = "32K"', more)
+    (home / "metering.toml").write_text(changed)
+    told = " ".join(run("check", "metering.toml").out.split())
+
+    assert "32,768 tokens of output from each (65,536 where the model reasons)" in told
+
+
 def test_what_ends_soon_is_worth_knowing(run, read):
     """A price that ends within a month; `--strict` makes a finding of it."""
     (notice,) = read("check", "--at", "2026-01-15")["notices"]

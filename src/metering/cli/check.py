@@ -123,6 +123,7 @@ def _document(
                 "requests_paid": requests_words(tier, "paid"),
                 "requests_free": requests_words(tier, "free"),
                 "output_tokens_max": tier.output_tokens_max,
+                "reasoning_output_tokens_max": tier.reasoning_output_tokens_max,
                 "usage_limit_usd": _usd(tier.usage_limit_p),
                 "funding": tier.funding,
             }

@@ -50,10 +50,13 @@ def tier_words(tier: Tier) -> str:
         for kind in ("paid", "free")
         if tier.requests.get(kind)
     ]
+    cap = tier.reasoning_output_tokens_max
+    reasoning = "" if cap is None else f" ({cap:,} where the model reasons)"
     requests = f"makes {' and '.join(rates)}" if rates else "makes requests at any rate"
     return (
         f"{tier.name} (level {tier.level}): {qualification(tier)}. It {requests}, gets"
-        f" at most {tier.output_tokens_max:,} tokens of output from each, and {spend}."
+        f" at most {tier.output_tokens_max:,} tokens of output from each{reasoning},"
+        f" and {spend}."
     )
 
 
