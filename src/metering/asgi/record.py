@@ -47,9 +47,9 @@ def running_event(
         time_source=time_source,
     )
     if event.charge_p > AMOUNT_MAX_P:
-        event = _quarantined(call, "recovered", 0, at_ns)
-    elif report.usage is None or report.partial:
-        event = _flagged(event, "estimated")
+        return _flagged(_quarantined(call, "recovered", 0, at_ns), "recovered")
+    if report.usage is None or report.partial:
+        return _flagged(event, "estimated", "recovered")
     return _flagged(event, "recovered")
 
 
@@ -179,8 +179,8 @@ def _quarantined(call: Call, ending: Ending, status: int, ended_ns: int) -> Usag
     return _flagged(event, "quarantined")
 
 
-def _flagged(event: UsageEvent, flag: str) -> UsageEvent:
-    return msgspec.structs.replace(event, flags=(*event.flags, flag))
+def _flagged(event: UsageEvent, *flags: str) -> UsageEvent:
+    return msgspec.structs.replace(event, flags=(*event.flags, *flags))
 
 
 def _event(

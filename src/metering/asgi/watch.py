@@ -6,6 +6,7 @@ import structlog
 from starlette.types import Message, Receive, Send
 
 from metering.asgi.admission import hold_id_of
+from metering.asgi.call_log import log_call
 from metering.asgi.codings import (
     TooLongError,
     UndecodableError,
@@ -18,6 +19,7 @@ from metering.asgi.headers import find_header, limit_headers
 from metering.asgi.parts import Parts
 from metering.asgi.record import closing_event, running_event
 from metering.asgi.reported import header_time
+from metering.asgi.untold import sent
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report, StreamReader
 from metering.dialects.texts import TEXT_BYTES_MAX, KeepsText, Text, text_in, text_of
@@ -299,8 +301,10 @@ class Watch:
         if self._status not in _SERVED:
             return
         report = self._report()
+        if report.refused or report.failed:
+            return
         reported = call.reported is not None and call.reported.usage is not None
-        if report.usage is None and not (report.refused or report.failed or reported):
+        if report.usage is None and not reported and sent(call) is None:
             began_ns = self._parts.clock()
             self._counted = await tokenizer.recount(
                 call, report, partial(self._written, report.counted_tokens)
@@ -371,7 +375,7 @@ class Watch:
         if limiter is not None and hold_id:
             await limiter.settle(hold_id, call.demands, _costs(call))
         if self._parts.log_calls and call.event is not None:
-            _log_call(call)
+            log_call(call.event)
 
 
 def _costs(call: Call) -> list[int]:
@@ -387,22 +391,3 @@ def _costs(call: Call) -> list[int]:
         else units_used(demand.unit, event.usage)
         for demand in call.demands
     ]
-
-
-def _log_call(call: Call) -> None:
-    event = call.event
-    if event is not None:
-        _log.info(
-            "call",
-            call=event.id,
-            account=event.account_id,
-            tier=event.tier,
-            model=event.model,
-            ending=event.ending,
-            status=event.status,
-            input_tokens=event.usage.input_total,
-            output_tokens=event.usage.output_total,
-            compute_ms=event.usage.compute_ms,
-            charge_usd=format_usd(event.charge_p),
-            duration_ms=(event.ended_ns - event.admitted_ns) // NS_PER_MS,
-        )

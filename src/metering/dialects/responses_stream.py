@@ -23,7 +23,6 @@ _ENDS: Final = frozenset(
     {b'"response.completed"', b'"response.failed"', b'"response.incomplete"'}
 )
 _FAILURES = frozenset({b'"error"', b'"response.failed"'})
-_MARKS = (b'"response"', b'"error"', _DONE)  # no event without one tells anything
 
 _TYPE, _ERROR = (b"type",), (b"error",)
 _INNER = {name: (b"response", name.encode()) for name in ("usage", "error", "status")}
@@ -89,8 +88,13 @@ class ResponseWatcher:
         return self._told._replace(counted_tokens=counted, failed=self._failed)
 
     def _read(self, block: bytes) -> None:
-        # `rfind` because it is the fastest way to learn that something is not there.
-        if max(map(block.rfind, _MARKS)) >= 0:
+        # No event without one of these tells anything but text. `rfind` because it is
+        # the fastest way to learn that something is not there.
+        if (
+            block.rfind(b'"response"') >= 0
+            or block.rfind(b'"error"') >= 0
+            or block.rfind(_DONE) >= 0
+        ):
             for event in split_events(block):
                 self._read_event(event)
         else:
