@@ -1,7 +1,7 @@
 """Forms are read as every server reads them, or not at all."""
 
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 import anyio
 import httpx
@@ -172,7 +172,7 @@ EDIT = st.tuples(st.integers(0, len(SENT)), st.integers(0, 6), ODD | st.just(b""
 async def read_by_starlette(sent: bytes) -> dict[str, list[str | int | None]] | None:
     """Return what most of the apps see: texts, and sizes of files; None: refused."""
 
-    async def chunks() -> AsyncIterator[bytes]:
+    async def chunks() -> AsyncGenerator[bytes, None]:
         yield sent
 
     headers = Headers(raw=[(b"content-type", TYPE)])
