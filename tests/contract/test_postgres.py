@@ -343,7 +343,7 @@ def test_prices_published_twice_at_once_are_published_once(ledger):
 
 
 def test_prices_published_at_once_never_overlap(ledger):
-    """Each builds on what is there: of prices that all lie ahead, the last one stays."""
+    """Each builds on what is there: of prices that all lie ahead, the last stays."""
 
     def publish(each):
         price = PriceVersion(model="a", kind="free", valid_from_ns=2 + each)

@@ -86,6 +86,7 @@ class PostgresServer:
                 **self._owner,
             )
         self._process = process
+        self._watch(process.pid)
         patience_s = time.monotonic() + _PATIENCE_S
         while not self._answers():
             if process.poll() is not None or time.monotonic() > patience_s:
@@ -98,6 +99,19 @@ class PostgresServer:
         if self._process is not None:
             self._process.wait(_PATIENCE_S)
             self._process = None
+            self._watcher.kill()
+            self._watcher.communicate()
+
+    def _watch(self, server: int) -> None:
+        """Let it live no longer than this process, however this one ends.
+
+        A shell waits for the end of its input, which comes when nobody is left to
+        write to it.
+        """
+        command = f"cat; kill -QUIT {server} && sleep 1; rm -rf {self._home}"
+        self._watcher = subprocess.Popen(  # noqa: S603 - the names are our own
+            ["/bin/sh", "-c", command], stdin=subprocess.PIPE, start_new_session=True
+        )
 
     def pause(self) -> None:
         """Let it take no new connection, though the machine accepts for it."""

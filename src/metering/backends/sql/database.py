@@ -47,7 +47,7 @@ class Database(Protocol):
         """Return the engine as writers use it."""
         ...
 
-    def may_repeat(self, error: DBAPIError, attempt: int) -> bool:
+    def may_repeat(self, error: DBAPIError, attempt: int, /) -> bool:
         """Whether a transaction that failed so, left nothing, and may now succeed."""
         ...
 

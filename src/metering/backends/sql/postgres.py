@@ -7,10 +7,12 @@ from typing import Any
 
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
-from sqlalchemy import Engine, create_engine
+from sqlalchemy import Engine, create_engine, event
+from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from metering.backends.sql.arrivals import COPIED
 from metering.backends.sql.locks import lock_schema
 from metering.backends.sql.version import SCHEMA_VERSION, schema_version
 from metering.errors import ConfigurationError, StorageError, without_credentials
@@ -52,6 +54,25 @@ class _Connection(psycopg.Connection[Any]):
                 state = gen.send(ready)
         except StopIteration as end:
             return end.value
+
+
+def _copy(
+    cursor: psycopg.Cursor[Any],
+    statement: str,
+    _parameters: object,
+    context: ExecutionContext,
+) -> bool:
+    """Send the rows of a COPY; tell whether the statement was one.
+
+    So it fails as any statement does, and SQLAlchemy knows that a connection is lost.
+    """
+    rows = context.execution_options.get(COPIED)
+    if rows is None:
+        return False
+    with cursor.copy(statement.encode()) as copy:
+        for row in rows:
+            copy.write_row(row)
+    return True
 
 
 class Postgres:
@@ -158,7 +179,7 @@ class Postgres:
 
     def _engine(self, *, statement_timeout: bool = True) -> Engine:
         timeout_s = self._timeout_ms / 1000
-        options = f"-c lock_timeout={self._timeout_ms}"
+        options = f"-c client_min_messages=warning -c lock_timeout={self._timeout_ms}"
         if statement_timeout:
             options += (
                 f" -c statement_timeout={self._timeout_ms}"
@@ -177,7 +198,7 @@ class Postgres:
                 connection.answer_s = timeout_s + _MARGIN_S
             return connection
 
-        return create_engine(
+        engine = create_engine(
             "postgresql+psycopg://",
             creator=connect,
             use_native_hstore=False,
@@ -186,6 +207,8 @@ class Postgres:
             pool_timeout=timeout_s,
             hide_parameters=True,
         )
+        event.listen(engine, "do_execute", _copy)
+        return engine
 
     def _check(self, found: str | None) -> None:
         if found == SCHEMA_VERSION:

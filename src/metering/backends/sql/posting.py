@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, select, update
 
 from metering.backends.sql import schema
+from metering.backends.sql.arrivals import add_new
 from metering.backends.sql.funding import (
     Funding,
     Standing,
@@ -32,11 +33,6 @@ _events = schema.usage_events.c
 _grants = schema.credit_grants.c
 _periods = schema.periods.c
 
-_add_events = (
-    insert(schema.usage_events)
-    .on_conflict_do_nothing(index_elements=[_events.id])
-    .returning(_events.id)
-)
 _set_rest = (
     update(schema.usage_events)
     .where(_events.id == bindparam("event_id"))
@@ -68,7 +64,7 @@ def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
         return PostReport(())
     debts_p = _locked_debts(connection, {e.account_id for e in firsts.values()})
     rows = [event_row(as_owned(event, debts_p)) for event in firsts.values()]
-    new = set(connection.execute(_add_events, rows).scalars())
+    new = add_new(connection, rows)
     fresh = [event for event in firsts.values() if event.id in new]
     _fund(connection, fresh, debts_p)
     _spend(connection, fresh)
