@@ -20,6 +20,7 @@ __all__ = [
     "AgreedPrices",
     "Agreement",
     "ApiKey",
+    "Falls",
     "ModelClass",
     "Overrides",
     "RateOverride",
@@ -31,6 +32,10 @@ __all__ = [
     "hash_key",
     "new_secret",
 ]
+
+Falls = Literal["period_end", "immediate", "never"]
+"""When an account loses a tier that it no longer has paid enough for: at the end of its
+period, at once, or never. It always loses at once what a payment method gave it."""
 
 ModelClass = Literal["paid", "free"]
 """Free models have request limits of their own."""
@@ -283,12 +288,17 @@ class Tier:
 class TierBook:
     """The tiers of a plan, lowest first, and the rule that places an account.
 
+    Attributes:
+        tiers: The tiers, lowest first.
+        falls: What a payment that is taken back does to the tier it had led to.
+
     Raises:
         ConfigurationError: There is no tier, levels or thresholds do not rise, or
             nobody qualifies for the lowest.
     """
 
     tiers: tuple[Tier, ...]
+    falls: Falls = "period_end"
 
     def __post_init__(self) -> None:
         if not self.tiers:

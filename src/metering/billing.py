@@ -84,13 +84,16 @@ class Biller:
         )
 
     @staticmethod
-    def demands(caller: Resolved, period: Period, hold_p: int) -> list[Demand]:
+    def demands(
+        caller: Resolved, period: Period, quote: Quote, hold_p: int
+    ) -> list[Demand]:
         """Return the demands on the budgets that the caller's calls draw on."""
         account = caller.account
         demands: list[Demand] = []
         if caller.funding == "credit":
             key = f"{{{account.id}}}:credit:{account.credit_epoch}"
-            quota = BudgetQuota(caller.credit.ceiling_p, ledgered=True)
+            model = "" if quote.model is None else quote.model.name
+            quota = BudgetQuota(caller.credit.ceiling_of_p(model), ledgered=True)
             demands.append(Demand(key, quota, hold_p, None, "credit", "pico_usd"))
         if caller.usage_limit_p is not None:
             demands.append(

@@ -25,6 +25,7 @@ from metering.money import PICO, parse_usd
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 DAY_NS = 86_400 * 10**9
+MODEL = "zai-org/GLM-4.7"
 
 
 def at(text):
@@ -93,7 +94,7 @@ PAID = grant("paid", "20", kind="paid")
 
 
 def drawn(grants, usd, instant):
-    draws, rest_p = draw_credit(grants, parse_usd(usd), at(instant))
+    draws, rest_p = draw_credit(grants, parse_usd(usd), at(instant), MODEL)
     return {draw.grant_id: draw.amount_p for draw in draws}, rest_p
 
 
@@ -133,7 +134,7 @@ def test_grants_are_drawn_in_one_order():
         grant("used up", "1", priority=0, consumed_p=PICO),
     ]
     draws, rest_p = draw_credit(
-        [*reversed(ordered), *closed], 10 * PICO, at("2026-02-01")
+        [*reversed(ordered), *closed], 10 * PICO, at("2026-02-01"), MODEL
     )
     assert draws == tuple(Draw(g.id, PICO) for g in ordered)
     assert rest_p == PICO
@@ -163,13 +164,13 @@ def test_draws_add_up_whatever_the_order_of_the_grants(
     grants, random, charge_p, now_ns
 ):
     """Every pico-dollar is drawn once, from credit that is there, or is the rest."""
-    draws, rest_p = draw_credit(grants, charge_p, now_ns)
+    draws, rest_p = draw_credit(grants, charge_p, now_ns, MODEL)
     left_p = {g.id: g.amount_p - g.consumed_p for g in grants if g.open_at(now_ns)}
     assert sum(draw.amount_p for draw in draws) + rest_p == charge_p
     assert all(0 < draw.amount_p <= left_p[draw.grant_id] for draw in draws)
     assert rest_p == max(0, charge_p - sum(left_p.values()))
     shuffled = random.sample(grants, len(grants))
-    assert draw_credit(shuffled, charge_p, now_ns) == (draws, rest_p)
+    assert draw_credit(shuffled, charge_p, now_ns, MODEL) == (draws, rest_p)
 
 
 @given(GRANTS, st.integers(0, 100), INSTANTS)
@@ -177,7 +178,7 @@ def test_what_the_gate_sees_is_what_can_be_drawn(grants, debt_p, now_ns):
     """Ceiling less used is all that open grants have left, less the debt."""
     grants = [g for g in grants if g.effective_ns <= now_ns or not g.consumed_p]
     state = credit_ceiling_p(grants, debt_p, now_ns)
-    draws, _ = draw_credit(grants, 10**6, now_ns)
+    draws, _ = draw_credit(grants, 10**6, now_ns, MODEL)
     left_p = sum(draw.amount_p for draw in draws)
     assert state.ceiling_p - state.used_p == left_p - debt_p
 

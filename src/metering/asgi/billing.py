@@ -95,7 +95,7 @@ class BillingMiddleware(Piece):
             )
         call.hold_p = hold_p
         if hold_p:
-            demands = biller.demands(caller, call.period, hold_p)
+            demands = biller.demands(caller, call.period, quote, hold_p)
             if self.parts.clamp == "fit":
                 demands = self._at_least(demands, call, facts, quote)
             call.demands += demands

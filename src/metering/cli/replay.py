@@ -132,7 +132,7 @@ class Replay:
                 images=used.images,
             )
             period = period_of(caller.account, call.admitted_ns)
-            demands += Biller.demands(caller, period, hold_p)
+            demands += Biller.demands(caller, period, quote, hold_p)
         refused_by = await self._admit(call, demands, charge_p, used)
         return refused_by, charge_p
 

@@ -42,7 +42,7 @@ def load_plan(text: str, *, source: str) -> Plan:
     document = Document.from_toml(text, source)
     file = document.read(PlanFile)
     calls, journal = file.calls, file.journal
-    tiers = tier_book(file.tiers, document)
+    tiers = tier_book(file.tiers, file.payments.on_refund, document)
     prices = price_book(file.models, document)
     with document.at("periods.time_zone"):
         checked_time_zone(file.periods.time_zone)

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from metering.accounts import Falls
 from metering.config.notation import Count, Dollars, Instant
 from metering.local_share import OnOutage
 from metering.pricing import PriceKind
@@ -72,6 +73,14 @@ class PeriodTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     anchor_day: Annotated[
         int, Meta(ge=1, le=31, description="a day of the month, 1 to 31")
     ] = 1
+
+
+class PaymentTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[payments]`: what becomes of a tier when a payment is taken back."""
+
+    on_refund: Annotated[
+        Falls, Meta(description='"period_end", "immediate" or "never"')
+    ] = "period_end"
 
 
 class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -270,6 +279,7 @@ class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     plan: PlanTable
     credit: CreditTable = CreditTable()
     periods: PeriodTable = PeriodTable()
+    payments: PaymentTable = PaymentTable()
     calls: CallTable = CallTable()
     journal: JournalTable = JournalTable()
     storage: StorageTable = StorageTable()

@@ -1,6 +1,6 @@
 """From the tiers of a plan file to the tier book."""
 
-from metering.accounts import ModelClass, Tier, TierBook
+from metering.accounts import Falls, ModelClass, Tier, TierBook
 from metering.config.document import Document
 from metering.config.notation import rate_quotas
 from metering.config.schema import RequestTable, TierTable
@@ -9,7 +9,9 @@ from metering.quota import RateQuota
 __all__ = ["request_quotas", "tier_book"]
 
 
-def tier_book(tables: tuple[TierTable, ...], document: Document) -> TierBook:
+def tier_book(
+    tables: tuple[TierTable, ...], falls: Falls, document: Document
+) -> TierBook:
     """Return the tiers, lowest first.
 
     Raises:
@@ -23,7 +25,7 @@ def tier_book(tables: tuple[TierTable, ...], document: Document) -> TierBook:
         with document.at(path):  # so that the error points at the first bad tier
             TierBook(tuple(tiers))
     with document.at("tiers"):
-        return TierBook(tuple(tiers))
+        return TierBook(tuple(tiers), falls)
 
 
 def _check_qualification(

@@ -1,21 +1,27 @@
 """Pure rules of the ledger: periods, credit, payments. Stores apply them atomically."""
 
+from metering.ledger.books import Transfer, balances_p
 from metering.ledger.credit import (
+    OF_PAYMENT,
     SIGN_UP,
     Charge,
     CreditGrant,
     CreditState,
     Draw,
+    ScopedCredit,
     checked_credit_reference,
     credit_ceiling_p,
     draw_credit,
 )
 from metering.ledger.payments import (
+    TAKEN_BACK,
     Payment,
     PaymentEffect,
     PaymentKind,
+    Settled,
     revised,
     settle_payment,
+    take_back,
 )
 from metering.ledger.periods import (
     Period,
@@ -29,7 +35,9 @@ from metering.ledger.periods import (
 )
 
 __all__ = [
+    "OF_PAYMENT",
     "SIGN_UP",
+    "TAKEN_BACK",
     "Charge",
     "CreditGrant",
     "CreditState",
@@ -39,6 +47,10 @@ __all__ = [
     "PaymentKind",
     "Period",
     "PeriodState",
+    "ScopedCredit",
+    "Settled",
+    "Transfer",
+    "balances_p",
     "checked_anchor_day",
     "checked_credit_reference",
     "checked_period_key",
@@ -50,4 +62,5 @@ __all__ = [
     "period_of",
     "revised",
     "settle_payment",
+    "take_back",
 ]

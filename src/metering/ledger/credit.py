@@ -14,6 +14,7 @@ __all__ = [
     "CreditGrant",
     "CreditState",
     "Draw",
+    "ScopedCredit",
     "checked_credit_reference",
     "credit_ceiling_p",
     "draw_credit",
@@ -40,6 +41,8 @@ class CreditGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         expires_ns: First instant at which new calls may not; None for never.
         models: The models it pays for; None for any.
         expired_p: Pico-dollars that nobody drew in time, once they are booked so.
+        withdrawn_p: Pico-dollars taken back with the payment that bought them; what was
+            drawn of them before is debt.
     """
 
     id: str
@@ -52,6 +55,26 @@ class CreditGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     expires_ns: int | None = None
     models: tuple[str, ...] | None = None
     expired_p: int = 0
+    withdrawn_p: int = 0
+
+    @property
+    def left_p(self) -> int:
+        """Pico-dollars that are neither drawn, booked as expired nor taken back."""
+        return max(0, self._allowed_p - self.consumed_p)
+
+    @property
+    def _allowed_p(self) -> int:
+        return self.amount_p - self.expired_p - self.withdrawn_p
+
+    def pays_for(self, model: str) -> bool:
+        """Whether calls of a model may draw on it."""
+        return self.models is None or model in self.models
+
+    def allowed_p(self, now_ns: int) -> int:
+        """Return what may be drawn of it in all, as far as is known at an instant."""
+        if self.open_at(now_ns):
+            return self._allowed_p
+        return min(self.consumed_p, self.amount_p - self.withdrawn_p)
 
     def open_at(self, instant_ns: int) -> bool:
         """Whether a call admitted at that instant may draw on it."""
@@ -102,6 +125,13 @@ class Charge(msgspec.Struct, frozen=True, kw_only=True):
     rest_p: int
 
 
+class ScopedCredit(msgspec.Struct, frozen=True, gc=False):
+    """What is left of credit that pays for some models only."""
+
+    models: tuple[str, ...]
+    left_p: int
+
+
 class CreditState(msgspec.Struct, frozen=True, gc=False):
     """Credit of an account as its gate sees it.
 
@@ -109,17 +139,29 @@ class CreditState(msgspec.Struct, frozen=True, gc=False):
         ceiling_p: All that may be spent since the first grant.
         used_p: All that was drawn, and debt of calls that ran over it.
         changes_ns: The next instant at which the ceiling changes by itself, or None.
+        scoped: What of the ceiling is for some models only.
     """
 
     ceiling_p: int = 0
     used_p: int = 0
     changes_ns: int | None = None
+    scoped: tuple[ScopedCredit, ...] = ()
+
+    def ceiling_of_p(self, model: str) -> int:
+        """Return up to what calls of a model may go, all models' spending counted.
+
+        It is exact when it is read. What is then spent of credit for other models
+        counts against it, too, until it is read again: it never admits too much.
+        """
+        return self.ceiling_p - sum(
+            part.left_p for part in self.scoped if model not in part.models
+        )
 
 
 def draw_credit(
-    grants: Iterable[CreditGrant], charge_p: int, admitted_ns: int
+    grants: Iterable[CreditGrant], charge_p: int, admitted_ns: int, model: str
 ) -> tuple[tuple[Draw, ...], int]:
-    """Split a charge over the grants open at its admission.
+    """Split a charge over the grants that pay for its model, open at its admission.
 
     Order: priority, then the one that expires first, promotional before paid, then
     the oldest, then the id; a total order, so that every store draws alike.
@@ -127,7 +169,11 @@ def draw_credit(
     Returns:
         The draws, and the rest that no grant covers.
     """
-    usable = [g for g in grants if g.open_at(admitted_ns) and g.consumed_p < g.amount_p]
+    usable = [
+        grant
+        for grant in grants
+        if grant.left_p and grant.open_at(admitted_ns) and grant.pays_for(model)
+    ]
     usable.sort(
         key=lambda g: (
             g.priority,
@@ -142,7 +188,7 @@ def draw_credit(
     for grant in usable:
         if not charge_p:
             break
-        part = min(charge_p, grant.amount_p - grant.consumed_p)
+        part = min(charge_p, grant.left_p)
         draws.append(Draw(grant.id, part))
         charge_p -= part
     return tuple(draws), charge_p
@@ -156,17 +202,17 @@ def credit_ceiling_p(
     An expired grant counts with what was drawn from it and nothing more.
     """
     ceiling = used = 0
-    changes: int | None = None
+    edges: list[int] = []
+    scoped: list[ScopedCredit] = []
     for grant in grants:
         used += grant.consumed_p
-        if now_ns < grant.effective_ns:
-            edge: int | None = grant.effective_ns
-        elif grant.open_at(now_ns):
-            ceiling += grant.amount_p
-            edge = grant.expires_ns
-        else:
-            ceiling += grant.consumed_p
-            edge = None
-        if edge is not None and (changes is None or edge < changes):
-            changes = edge
-    return CreditState(ceiling, used + debt_p, changes)
+        ceiling += grant.allowed_p(now_ns)
+        if grant.open_at(now_ns) and grant.models is not None and grant.left_p:
+            scoped.append(ScopedCredit(grant.models, grant.left_p))
+        edges += (
+            edge
+            for edge in (grant.effective_ns, grant.expires_ns)
+            if edge is not None and edge > now_ns
+        )
+    changes = min(edges, default=None)
+    return CreditState(ceiling, used + debt_p, changes, tuple(scoped))

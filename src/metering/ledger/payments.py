@@ -3,22 +3,37 @@
 from typing import Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from metering.accounts import Account, TierBook
 from metering.errors import ConfigurationError
 from metering.ledger.credit import OF_PAYMENT, CreditGrant
-from metering.ledger.periods import PeriodState
+from metering.ledger.periods import PeriodState, period_of
 from metering.money import format_usd
 
-__all__ = ["Payment", "PaymentEffect", "PaymentKind", "revised", "settle_payment"]
+__all__ = [
+    "TAKEN_BACK",
+    "Payment",
+    "PaymentEffect",
+    "PaymentKind",
+    "Settled",
+    "revised",
+    "settle_payment",
+    "take_back",
+]
 
-PaymentKind = Literal["invoice", "credit_purchase", "early_payment"]
+PaymentKind = Literal[
+    "invoice", "credit_purchase", "early_payment", "refund", "chargeback"
+]
 """`invoice`: a bill was paid. `credit_purchase`: credit was bought. `early_payment`:
-this period's spend was paid before its end, which makes room again."""
+this period's spend was paid before its end, which makes room again. `refund` and
+`chargeback`: a payment was taken back, in part or whole, by us or by who paid."""
+
+TAKEN_BACK: tuple[PaymentKind, ...] = ("refund", "chargeback")
 
 
 class Payment(msgspec.Struct, frozen=True, kw_only=True):
-    """Money received, once per reference.
+    """Money received or given back, once per reference.
 
     Attributes:
         reference: The payment processor's id; the same one twice is one payment.
@@ -36,11 +51,17 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     at_ns: int
     refers_to: str | None = None
 
+    @property
+    def takes_back(self) -> bool:
+        """Whether it takes another payment back."""
+        return self.kind in TAKEN_BACK
+
     def checked(self) -> "Payment":
         """Return the payment if it can be recorded.
 
         Raises:
-            ConfigurationError: The reference is empty or the amount is not above 0.
+            ConfigurationError: The reference is empty, the amount is not above 0, or
+                it does not say which payment it takes back.
         """
         if not self.reference:
             raise ConfigurationError(
@@ -50,13 +71,42 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
             raise ConfigurationError(
                 f"A payment of ${format_usd(self.amount_p)} is not above $0."
             )
+        if self.takes_back and not self.refers_to:
+            raise ConfigurationError(
+                f"The {self.kind} {self.reference!r} does not say which payment it"
+                " takes back. Name that one's reference in refers_to."
+            )
         return self
 
 
 class PaymentEffect(msgspec.Struct, frozen=True, kw_only=True):
-    """What one payment changes: the account, its period, and credit it bought."""
+    """What one payment changes.
+
+    Attributes:
+        account: The account as it is then.
+        period: The period in which an early payment made room, as it is then.
+        grant: The credit that was bought, or is taken back, as it is then.
+        credit_p: What became credit, or was still unused of credit taken back.
+    """
 
     account: Account
+    period: PeriodState
+    grant: CreditGrant | None
+    credit_p: int = 0
+
+
+class Settled(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment that was made, as it stands before some of it is taken back.
+
+    Attributes:
+        payment: The payment.
+        returned_p: What was taken back of it before.
+        period: The period it was made in.
+        grant: The credit it bought, if any.
+    """
+
+    payment: Payment
+    returned_p: int
     period: PeriodState
     grant: CreditGrant | None
 
@@ -86,11 +136,59 @@ def settle_payment(
             amount_p=credit_p,
             effective_ns=payment.at_ns,
         )
-    paid = msgspec.structs.replace(
-        account, lifetime_paid_p=account.lifetime_paid_p + payment.amount_p
+    return PaymentEffect(
+        account=_having_paid(account, payment.amount_p, tiers, payment.at_ns),
+        period=period,
+        grant=grant,
+        credit_p=credit_p,
     )
-    after = revised(account, paid, tiers, payment.at_ns)
-    return PaymentEffect(account=after, period=period, grant=grant)
+
+
+def take_back(
+    account: Account, settled: Settled, payment: Payment, tiers: TierBook
+) -> PaymentEffect:
+    """Return what a refund or chargeback changes; to be applied in one transaction.
+
+    The lifetime spend falls by all of it. Credit that was bought goes first: what is
+    unused is gone, and what was drawn is debt, which later credit has to make up for.
+    Then goes the room that an early payment had made. The tier falls as the tier book
+    says. Never is more taken back than was paid: who calls makes sure of that.
+    """
+    rest_p, grant, credit_p = payment.amount_p, settled.grant, 0
+    if grant is not None:
+        withdrawn_p = min(rest_p, grant.amount_p - grant.expired_p - grant.withdrawn_p)
+        credit_p = min(withdrawn_p, grant.left_p)
+        grant = replace(grant, withdrawn_p=grant.withdrawn_p + withdrawn_p)
+        rest_p -= withdrawn_p
+    period = settled.period
+    if settled.payment.kind == "early_payment":
+        early_paid_p = max(0, period.early_paid_p - rest_p)
+        period = PeriodState(period.spent_p, early_paid_p, period.epoch)
+    return PaymentEffect(
+        account=_having_paid(account, -payment.amount_p, tiers, payment.at_ns),
+        period=period,
+        grant=grant,
+        credit_p=credit_p,
+    )
+
+
+def _having_paid(
+    account: Account, amount_p: int, tiers: TierBook, now_ns: int
+) -> Account:
+    """Return the account's next version, after a payment or what took one back."""
+    paid = replace(
+        account,
+        lifetime_paid_p=account.lifetime_paid_p + amount_p,
+        kept_tier=None,
+        kept_until_ns=None,
+    )
+    # A pin hides what is kept, and may be gone before that ends.
+    was = tiers.tier_of(replace(account, pin=None), now_ns)
+    now = tiers.tier_of(replace(paid, pin=None), now_ns)
+    if now.level < was.level and tiers.falls != "immediate":
+        until_ns = None if tiers.falls == "never" else period_of(paid, now_ns).end_ns
+        paid = replace(paid, kept_tier=was.level, kept_until_ns=until_ns)
+    return revised(account, paid, tiers, now_ns)
 
 
 def revised(before: Account, after: Account, tiers: TierBook, now_ns: int) -> Account:
@@ -103,7 +201,7 @@ def revised(before: Account, after: Account, tiers: TierBook, now_ns: int) -> Ac
     turned = tiers.lacks_pin_of(before) or (
         tiers.tier_of(before, now_ns).funding != tiers.tier_of(after, now_ns).funding
     )
-    return msgspec.structs.replace(
+    return replace(
         after,
         version=before.version + 1,
         credit_epoch=before.credit_epoch + turned,

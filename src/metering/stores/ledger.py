@@ -137,7 +137,8 @@ class PaymentReport(msgspec.Struct, frozen=True):
     Attributes:
         account: As it is now.
         new: Whether the payment was not known yet.
-        freed_p: What an early payment freed of the period's usage limit.
+        freed_p: What an early payment freed of its period's usage limit; below 0 where
+            that was taken back.
     """
 
     account: Account
@@ -160,7 +161,8 @@ class LedgerWriter(Protocol):
 
         Raises:
             AccountNotFoundError: There is no such account.
-            LedgerError: The reference is known with another account, kind or amount.
+            LedgerError: The reference is known with another account, kind or amount, or
+                more is taken back than was paid.
         """
         ...
 
@@ -172,7 +174,19 @@ class LedgerWriter(Protocol):
 
         Raises:
             AccountNotFoundError: There is no such account.
-            LedgerError: The id is known with another amount, kind or end.
+            LedgerError: The id is known with another amount, kind, end, priority or
+                other models.
+        """
+        ...
+
+    def expire_credit(self, *, ended_by_ns: int, now_ns: int) -> int:
+        """Book as expired what is left of credit that had ended by an instant.
+
+        Nobody may draw on it any more, so let each call that was admitted before that
+        instant be posted first: what is posted later finds nothing to draw on.
+
+        Returns:
+            Of how many grants something expired.
         """
         ...
 
@@ -214,6 +228,14 @@ class LedgerReader(Protocol):
 
     def payments(self, account_id: str) -> list[Payment]:
         """Return the account's payments, oldest first."""
+        ...
+
+    def balances_p(self, account_id: str | None = None) -> dict[str, int]:
+        """Return debits less credits by account of the books (`metering.ledger.books`).
+
+        Args:
+            account_id: Whose money to look at; None for everybody's.
+        """
         ...
 
     def keys(self, account_id: str) -> list[ApiKey]:

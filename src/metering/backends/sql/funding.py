@@ -7,7 +7,7 @@ from typing import NamedTuple
 from msgspec.structs import replace
 
 from metering.errors import ConfigurationError
-from metering.ledger import Charge, CreditGrant, draw_credit
+from metering.ledger import Charge, CreditGrant, Transfer, books, draw_credit
 from metering.money import checked, format_usd
 from metering.stores import PostReport
 from metering.usage import UsageEvent
@@ -17,6 +17,7 @@ __all__ = [
     "Funding",
     "Standing",
     "as_owned",
+    "booked",
     "first_of_each",
     "fund",
     "posted",
@@ -84,7 +85,9 @@ def fund(events: Iterable[UsageEvent], grants: Iterable[CreditGrant]) -> Funding
     charges: list[Charge] = []
     debt_p = 0
     for event in sorted(events, key=lambda event: (event.ended_ns, event.id)):
-        draws, rest_p = draw_credit(held.values(), event.charge_p, event.admitted_ns)
+        draws, rest_p = draw_credit(
+            held.values(), event.charge_p, event.admitted_ns, event.model
+        )
         for draw in draws:
             grant = held[draw.grant_id]
             grant = replace(grant, consumed_p=grant.consumed_p + draw.amount_p)
@@ -97,6 +100,42 @@ def fund(events: Iterable[UsageEvent], grants: Iterable[CreditGrant]) -> Funding
             )
         )
     return Funding(charges, list(drawn.values()), debt_p)
+
+
+def booked(
+    events: Sequence[UsageEvent], fundings: Mapping[str, Funding]
+) -> list[Transfer]:
+    """Return what a batch books: one transfer for each account and what paid there."""
+    kinds = {(g.account_id, g.id): g.kind for f in fundings.values() for g in f.grants}
+    charges = {c.event_id: c for f in fundings.values() for c in f.charges}
+    sums_p: defaultdict[tuple[books.TransferCode, str, str, str], int]
+    sums_p = defaultdict(int)
+    for event in events:
+        account_id = event.account_id
+        charge = charges.get(event.id)
+        rest_p = event.charge_p if charge is None else charge.rest_p
+        for draw in () if charge is None else charge.draws:
+            debit = books.credit_of(account_id, kinds[account_id, draw.grant_id])
+            sums_p["usage", debit, account_id, draw.grant_id] += draw.amount_p
+        if rest_p:
+            code: books.TransferCode = "usage"
+            if event.funding == "credit":
+                code = "overrun"
+            debit = books.receivable_of(account_id)
+            sums_p[code, debit, account_id, event.period] += rest_p
+    at_ns = max((event.ended_ns for event in events), default=0)
+    return [
+        Transfer(
+            code=code,
+            debit=debit,
+            credit=books.REVENUE,
+            amount_p=amount_p,
+            account_id=account_id,
+            source=source,
+            at_ns=at_ns,
+        )
+        for (code, debit, account_id, source), amount_p in sums_p.items()
+    ]
 
 
 def spent_by_period(events: Iterable[UsageEvent]) -> dict[tuple[str, str], int]:

@@ -18,7 +18,9 @@ from metering.backends.sql import (
     pricing,
     reading,
 )
+from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
+from metering.backends.sql.transfers import balances_p
 from metering.ledger import CreditGrant, CreditState, Payment, PeriodState
 from metering.pricing import PriceVersion
 from metering.stores import (
@@ -139,6 +141,13 @@ class SqlLedger:
         """Grant credit; see `LedgerWriter.grant_credit`."""
         return self._write(money.grant_credit, grant, self._tiers)
 
+    def expire_credit(self, *, ended_by_ns: int, now_ns: int) -> int:
+        """Book credit that has ended; see `LedgerWriter.expire_credit`."""
+        expired = 0
+        while some := self._write(expire_credit, ended_by_ns, now_ns):
+            expired += some
+        return expired
+
     # Reading
 
     def period(self, account_id: str, period: str) -> PeriodState:
@@ -160,6 +169,10 @@ class SqlLedger:
     def payments(self, account_id: str) -> list[Payment]:
         """Return payments; see `LedgerReader.payments`."""
         return self._read(reading.payments, account_id)
+
+    def balances_p(self, account_id: str | None = None) -> dict[str, int]:
+        """Return balances of the books; see `LedgerReader.balances_p`."""
+        return self._read(balances_p, account_id)
 
     def keys(self, account_id: str) -> list[ApiKey]:
         """Return keys; see `LedgerReader.keys`."""

@@ -5,19 +5,36 @@ from sqlalchemy import Connection, select
 
 from metering.accounts import Account, TierBook
 from metering.backends.sql import identity, reading, schema
-from metering.backends.sql.rows import grant_of, grant_row, payment_of
+from metering.backends.sql.credit import add_grant, find_grant, set_grant
+from metering.backends.sql.rows import payment_of
 from metering.backends.sql.rules import (
     checked_grant,
     known_credit,
+    no_payment,
     refuse_other_grant,
     refuse_other_payment,
     settled,
+    taken_back,
 )
+from metering.backends.sql.transfers import book
 from metering.backends.sql.upsert import insert
-from metering.ledger import CreditGrant, Payment, PeriodState, period_of, revised
+from metering.ledger import (
+    OF_PAYMENT,
+    TAKEN_BACK,
+    CreditGrant,
+    Payment,
+    PaymentEffect,
+    PeriodState,
+    Settled,
+    books,
+    period_of,
+    revised,
+)
 from metering.stores import PaymentReport
 
 __all__ = ["grant_credit", "record_payment"]
+
+_payments = schema.payments.c
 
 
 def record_payment(
@@ -31,19 +48,9 @@ def record_payment(
         account = identity.get(connection, payment.account_id)
         return PaymentReport(account, new=False)
     account = identity.get(connection, payment.account_id)
-    key = period_of(account, payment.at_ns).key
-    before = reading.period(connection, account.id, key)
-    effect = settled(account, before, payment, tiers)
-    if effect.grant is not None:
-        if _grant(connection, effect.grant) is not None:
-            raise known_credit(effect.grant)
-        connection.execute(insert(schema.credit_grants).values(grant_row(effect.grant)))
-    if effect.period != before:
-        _set_period(connection, account.id, key, effect.period)
-    connection.execute(insert(schema.payments).values(asdict(payment)))
-    identity.replace(connection, effect.account, tiers, payment.at_ns)
-    freed_p = effect.period.early_paid_p - before.early_paid_p
-    return PaymentReport(effect.account, new=True, freed_p=freed_p)
+    if payment.takes_back:
+        return _take_back(connection, account, payment, tiers)
+    return _settle(connection, account, payment, tiers)
 
 
 def grant_credit(
@@ -52,30 +59,87 @@ def grant_credit(
     """Add credit to an account, once for each grant id."""
     checked_grant(grant, grant.account_id)
     account = identity.get(connection, grant.account_id, to_write=True)
-    known = _grant(connection, grant)
+    known = find_grant(connection, grant.account_id, grant.id)
     if known is not None:
         refuse_other_grant(known, grant)
         return account, False
-    connection.execute(insert(schema.credit_grants).values(grant_row(grant)))
+    book(connection, [books.granted(grant)])
+    add_grant(connection, grant)
     after = revised(account, account, tiers, grant.effective_ns)
     identity.replace(connection, after, tiers, grant.effective_ns)
     return after, True
 
 
+def _settle(
+    connection: Connection, account: Account, payment: Payment, tiers: TierBook
+) -> PaymentReport:
+    key = period_of(account, payment.at_ns).key
+    before = reading.period(connection, account.id, key)
+    effect = settled(account, before, payment, tiers)
+    grant = effect.grant
+    _record(connection, payment, effect, tiers)
+    if grant is not None:
+        if find_grant(connection, account.id, grant.id) is not None:
+            raise known_credit(grant)
+        add_grant(connection, grant)
+    return _report(connection, key, before, effect)
+
+
+def _take_back(
+    connection: Connection, account: Account, payment: Payment, tiers: TierBook
+) -> PaymentReport:
+    original = _payment(connection, payment.refers_to or "")
+    if original is None:
+        raise no_payment(payment)
+    key = period_of(account, original.at_ns).key
+    before = reading.period(connection, account.id, key)
+    grant = find_grant(connection, account.id, OF_PAYMENT + original.reference)
+    stands = Settled(
+        payment=original,
+        returned_p=_returned_p(connection, original),
+        period=before,
+        grant=grant,
+    )
+    effect = taken_back(account, stands, payment, tiers)
+    _record(connection, payment, effect, tiers)
+    if effect.grant is not None:
+        set_grant(connection, effect.grant)
+    return _report(connection, key, before, effect)
+
+
+def _record(
+    connection: Connection, payment: Payment, effect: PaymentEffect, tiers: TierBook
+) -> None:
+    connection.execute(insert(schema.payments).values(asdict(payment)))
+    book(connection, books.paid(payment, effect.credit_p))
+    identity.replace(connection, effect.account, tiers, payment.at_ns)
+
+
+def _report(
+    connection: Connection, key: str, before: PeriodState, effect: PaymentEffect
+) -> PaymentReport:
+    """Write the period as it is then, and return what has changed."""
+    if effect.period != before:
+        _set_period(connection, effect.account.id, key, effect.period)
+    freed_p = effect.period.early_paid_p - before.early_paid_p
+    return PaymentReport(effect.account, new=True, freed_p=freed_p)
+
+
+def _returned_p(connection: Connection, original: Payment) -> int:
+    """Return what was taken back of a payment before."""
+    wanted = select(*reading.exact_sum(_payments.amount_p)).where(
+        _payments.account_id == original.account_id,
+        _payments.kind.in_(TAKEN_BACK),
+        _payments.refers_to == original.reference,
+    )
+    row = connection.execute(wanted).one()
+    return reading.joined_sum(row[0], row[1])
+
+
 def _payment(connection: Connection, reference: str) -> Payment | None:
-    table = schema.payments
-    wanted = select(table).where(table.c.reference == reference)
+    wanted = select(schema.payments).where(_payments.reference == reference)
     row = connection.execute(wanted).mappings().first()
     return None if row is None else payment_of(row)
-
-
-def _grant(connection: Connection, grant: CreditGrant) -> CreditGrant | None:
-    table = schema.credit_grants
-    wanted = select(table).where(
-        table.c.account_id == grant.account_id, table.c.id == grant.id
-    )
-    row = connection.execute(wanted).mappings().first()
-    return None if row is None else grant_of(row)
 
 
 def _set_period(

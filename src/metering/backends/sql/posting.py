@@ -11,6 +11,7 @@ from metering.backends.sql.funding import (
     Funding,
     Standing,
     as_owned,
+    booked,
     first_of_each,
     fund,
     posted,
@@ -20,6 +21,7 @@ from metering.backends.sql.key_spending import spend_of_keys
 from metering.backends.sql.locks import lock_new_accounts
 from metering.backends.sql.reading import sliced
 from metering.backends.sql.rows import event_row, grant_of
+from metering.backends.sql.transfers import book
 from metering.backends.sql.upsert import insert
 from metering.ledger import CreditGrant
 from metering.money import checked
@@ -66,7 +68,7 @@ def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
     rows = [event_row(as_owned(event, debts_p)) for event in firsts.values()]
     new = add_new(connection, rows)
     fresh = [event for event in firsts.values() if event.id in new]
-    _fund(connection, fresh, debts_p)
+    book(connection, booked(fresh, _fund(connection, fresh, debts_p)))
     _spend(connection, fresh)
     spend_of_keys(connection, fresh)
     standing = {e.id: Standing(e.charge_p, e.ending) for e in fresh}
@@ -106,7 +108,7 @@ def _standing(connection: Connection, ids: Iterable[str]) -> dict[str, Standing]
 
 def _fund(
     connection: Connection, fresh: Iterable[UsageEvent], debts_p: Mapping[str, int]
-) -> None:
+) -> dict[str, Funding]:
     """Draw on credit; what is on credit alone and not covered is debt."""
     owned: dict[str, list[UsageEvent]] = defaultdict(list)
     for event in fresh:
@@ -126,6 +128,7 @@ def _fund(
     ]
     if debts:
         connection.execute(_set_debt, debts)
+    return fundings
 
 
 def _draw(connection: Connection, fundings: Iterable[Funding]) -> None:

@@ -14,8 +14,10 @@ from metering.ledger import (
     Payment,
     PaymentEffect,
     PeriodState,
+    Settled,
     revised,
     settle_payment,
+    take_back,
 )
 from metering.money import checked, format_usd
 from metering.pricing import PriceBook, PricedModel, PriceVersion, refuse_changed_past
@@ -29,10 +31,12 @@ __all__ = [
     "known_key",
     "no_account",
     "no_key",
+    "no_payment",
     "refuse_other_grant",
     "refuse_other_payment",
     "settled",
     "succeeding_prices",
+    "taken_back",
 ]
 
 
@@ -58,6 +62,15 @@ def known_credit(grant: CreditGrant) -> LedgerError:
     return LedgerError(
         f"{grant.account_id!r} has credit {grant.id!r} already, and not from this"
         " payment. Grant credit under other ids than payments do."
+    )
+
+
+def no_payment(payment: Payment) -> LedgerError:
+    """Return the error that says that what is taken back was never paid."""
+    return LedgerError(
+        f"The {payment.kind} {payment.reference!r} takes back"
+        f" {payment.refers_to!r}, which {payment.account_id!r} has not paid. Name the"
+        " reference of a payment of that account."
     )
 
 
@@ -113,19 +126,49 @@ def settled(
     return effect
 
 
+def taken_back(
+    account: Account, settled: Settled, payment: Payment, tiers: TierBook
+) -> PaymentEffect:
+    """Return what it changes to take a payment back.
+
+    Raises:
+        ConfigurationError: It cannot be recorded.
+        LedgerError: What it takes back is no payment of the account, or was less.
+    """
+    checked(payment.checked().amount_p)
+    paid = settled.payment
+    if paid.account_id != account.id or paid.takes_back:
+        raise no_payment(payment)
+    left_p = paid.amount_p - settled.returned_p
+    if payment.amount_p > left_p:
+        raise LedgerError(
+            f"The {payment.kind} {payment.reference!r} of"
+            f" ${format_usd(payment.amount_p)} is more than is left of payment"
+            f" {paid.reference!r}: ${format_usd(left_p)} of"
+            f" ${format_usd(paid.amount_p)}. Take back no more than was paid."
+        )
+    return take_back(account, settled, payment, tiers)
+
+
 def refuse_other_payment(known: Payment, payment: Payment) -> None:
     """Refuse a payment under a known reference, unless it is the same one again.
 
     Raises:
-        LedgerError: Account, kind or amount differ.
+        LedgerError: Account, kind, amount or what it refers to differ.
     """
     if replace(payment, at_ns=known.at_ns) != known:
         raise LedgerError(
-            f"Payment {known.reference!r} is recorded as {known.kind} of"
-            f" ${format_usd(known.amount_p)} by {known.account_id!r}; it cannot also be"
-            f" {payment.kind} of ${format_usd(payment.amount_p)} by"
-            f" {payment.account_id!r}. Give another payment its own reference."
+            f"Payment {known.reference!r} is recorded as {_payment_in_words(known)}; it"
+            f" cannot also be {_payment_in_words(payment)}. Give another payment a"
+            " reference of its own."
         )
+
+
+def _payment_in_words(payment: Payment) -> str:
+    words = f"{payment.kind} of ${format_usd(payment.amount_p)}"
+    if payment.refers_to is not None:
+        words += f" for {payment.refers_to!r}"
+    return f"{words} by {payment.account_id!r}"
 
 
 def checked_grant(grant: CreditGrant, account_id: str) -> CreditGrant:
@@ -139,10 +182,14 @@ def checked_grant(grant: CreditGrant, account_id: str) -> CreditGrant:
         raise ConfigurationError(
             f"Credit {grant.id!r} belongs to {grant.account_id!r}, not {account_id!r}."
         )
-    if grant.amount_p <= 0 or grant.consumed_p:
+    if grant.amount_p <= 0 or grant.left_p != grant.amount_p:
         raise ConfigurationError(
             f"Credit {grant.id!r} of ${format_usd(grant.amount_p)}, of which"
-            f" ${format_usd(grant.consumed_p)} is used: grant more than $0, unused."
+            f" ${format_usd(grant.left_p)} is left: grant more than $0, unused."
+        )
+    if grant.models is not None and not grant.models:
+        raise ConfigurationError(
+            f"Credit {grant.id!r} pays for no model. Name some, or None for any."
         )
     if grant.expires_ns is not None and grant.expires_ns <= grant.effective_ns:
         raise ConfigurationError(
@@ -157,7 +204,7 @@ def refuse_other_grant(known: CreditGrant, grant: CreditGrant) -> None:
     """Refuse credit under a known id, unless it is the same once more.
 
     Raises:
-        LedgerError: Amount, kind or end differ.
+        LedgerError: Amount, kind, end, priority or models differ.
     """
     if _terms(known) != _terms(grant):
         raise LedgerError(
@@ -166,13 +213,23 @@ def refuse_other_grant(known: CreditGrant, grant: CreditGrant) -> None:
         )
 
 
-def _terms(grant: CreditGrant) -> tuple[str, int, int | None]:
-    return grant.kind, grant.amount_p, grant.expires_ns
+def _terms(grant: CreditGrant) -> tuple[object, ...]:
+    return (
+        grant.kind,
+        grant.amount_p,
+        grant.expires_ns,
+        grant.priority,
+        grant.models,
+    )
 
 
 def _in_words(grant: CreditGrant) -> str:
-    end = "" if grant.expires_ns is None else f" until {iso_utc(grant.expires_ns)}"
-    return f"${format_usd(grant.amount_p)} ({grant.kind}){end}"
+    words = f"${format_usd(grant.amount_p)} ({grant.kind}, priority {grant.priority})"
+    if grant.models is not None:
+        words += f" for {', '.join(grant.models)}"
+    if grant.expires_ns is not None:
+        words += f" until {iso_utc(grant.expires_ns)}"
+    return words
 
 
 def succeeding_prices(

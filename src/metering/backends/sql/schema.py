@@ -124,6 +124,7 @@ credit_grants = Table(
     Column("expires_ns", _Int),
     Column("models", _Text),  # a JSON list; null: it pays for any model
     Column("expired_p", _Int, nullable=False, server_default="0"),  # booked as unused
+    Column("withdrawn_p", _Int, nullable=False, server_default="0"),  # with its payment
     PrimaryKeyConstraint("account_id", "id"),
     CheckConstraint("amount_p > 0", name="credit_grants_amount"),
     CheckConstraint("consumed_p BETWEEN 0 AND amount_p", name="credit_grants_consumed"),

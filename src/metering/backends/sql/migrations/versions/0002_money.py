@@ -43,7 +43,11 @@ def _add_columns() -> None:
         ),
         "api_keys": (_int("usage_limit_p", null=True),),
         "payments": (_text("refers_to", null=True),),
-        "credit_grants": (_text("models", null=True), _int("expired_p", default="0")),
+        "credit_grants": (
+            _text("models", null=True),
+            _int("expired_p", default="0"),
+            _int("withdrawn_p", default="0"),
+        ),
         "periods": (_int("corrected_p", default="0"),),
         "usage_events": (_int("audio_ms", default="0"), _int("images", default="0")),
     }
