@@ -70,15 +70,15 @@ async def load(
     ) as client:
         begun = time.perf_counter()
 
-        async def ask(caller: Caller, at_s: float) -> None:
-            answers.append(await _answer(client, model, caller, at_s))
+        async def ask(caller: Caller) -> None:
+            answers.append(await _answer(client, model, caller, begun))
 
         async with anyio.create_task_group() as asking:
             for at_s, caller in sorted(
                 _times(callers, seconds, seed), key=lambda due: due[0]
             ):
                 await anyio.sleep(max(0.0, begun + at_s - time.perf_counter()))
-                asking.start_soon(ask, caller, at_s)
+                asking.start_soon(ask, caller)
     return sorted(answers, key=lambda answer: answer.at_s)
 
 
@@ -94,7 +94,7 @@ def _times(
 
 
 async def _answer(
-    client: httpx.AsyncClient, model: str, caller: Caller, at_s: float
+    client: httpx.AsyncClient, model: str, caller: Caller, load_begun: float
 ) -> Answer:
     asked = {
         "model": model,
@@ -103,19 +103,26 @@ async def _answer(
         "stream": True,
     }
     headers = {"authorization": f"Bearer {caller.key}"}
-    begun = time.perf_counter()
+    asked_at = time.perf_counter()
     async with client.stream(
         "POST", "/v1/chat/completions", json=asked, headers=headers
     ) as response:
         body, first_s = b"", 0.0
         async for piece in response.aiter_bytes():
-            first_s = first_s or time.perf_counter() - begun
+            first_s = first_s or time.perf_counter() - asked_at
             body += piece
-    done_s = at_s + time.perf_counter() - begun
+    done_at = time.perf_counter()
     served = response.status_code == httpx.codes.OK
     code = "" if served else httpx.Response(200, content=body).json()["error"]["code"]
-    told = _told_rpm(response.headers.get("ratelimit-policy"))
-    return Answer(caller.name, at_s, response.status_code, code, first_s, done_s, told)
+    return Answer(
+        caller=caller.name,
+        at_s=asked_at - load_begun,
+        status=response.status_code,
+        code=code,
+        first_byte_s=first_s,
+        done_s=done_at - load_begun,
+        told_rpm=_told_rpm(response.headers.get("ratelimit-policy")),
+    )
 
 
 def _told_rpm(policy: str | None) -> float | None:

@@ -30,7 +30,7 @@ FREE = tuple(f"free-{k}" for k in range(20))
 SLOTS = 8
 SERVICE_S = 0.8
 _FIRST_BYTE_S = 0.1
-_OUTPUT_TOKENS = 7
+_OUTPUT_TOKENS = 4
 _PAID_TIER = 3
 
 
@@ -56,11 +56,11 @@ class Slots:
 
 
 async def compute(message: int) -> None:
-    """Take a model's time: a prompt's before the first message, else a token's."""
-    if message:
-        await anyio.sleep((SERVICE_S - _FIRST_BYTE_S) / _OUTPUT_TOKENS)
-    else:
+    """Take a model's time: before the first message a prompt's, then an answer's."""
+    if message == 0:
         await anyio.sleep(_FIRST_BYTE_S)
+    elif message == 1:
+        await anyio.sleep(SERVICE_S - _FIRST_BYTE_S)
 
 
 async def keys_of(meter: Metering) -> dict[str, str]:
