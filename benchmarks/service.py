@@ -1,6 +1,6 @@
 """What the benchmarks of the stack drive: bare apps, requests, a metered service."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +15,17 @@ from metering.backends.sql import SqlLedger
 from metering.clock import NS_PER_S
 from metering.config import plan_from_preset
 
-__all__ = ["ANSWER", "JsonApp", "StreamApp", "metered", "request"]
+__all__ = [
+    "ANSWER",
+    "MODEL",
+    "QUESTION",
+    "JsonApp",
+    "PassingOn",
+    "Replayed",
+    "StreamApp",
+    "metered",
+    "request",
+]
 
 MODEL = "meta-llama/Llama-3.1-8B-Instruct"
 HUGE = RateOverride(1_000_000_000, 60 * NS_PER_S)
@@ -23,11 +33,13 @@ LIMIT_P = 8_000_000 * 10**12
 
 _encode = msgspec.json.Encoder().encode
 
+QUESTION = "Why is the sky blue, and the sunset red? " * 40
+
 _ASK = {
     "model": MODEL,
     "messages": [
         {"role": "system", "content": "You answer in one short paragraph. " * 4},
-        {"role": "user", "content": "Why is the sky blue, and the sunset red? " * 40},
+        {"role": "user", "content": QUESTION},
     ],
     "temperature": 0.7,
     "top_p": 0.9,
@@ -52,29 +64,49 @@ ANSWER = _encode(
 )
 
 
-class JsonApp:
-    """Reads the request and answers about 1 kB of JSON, made beforehand."""
+class Replayed:
+    """Reads the request and answers what was made beforehand.
 
-    def __init__(self) -> None:
+    Args:
+        kind: Content type of the answer.
+        parts: Its body, one message each.
+    """
+
+    def __init__(self, kind: bytes, parts: Sequence[bytes]) -> None:
+        headers = [(b"content-type", kind)]
+        if len(parts) == 1:
+            headers.append((b"content-length", b"%d" % len(parts[0])))
         self._start: Message = {
             "type": "http.response.start",
             "status": 200,
-            "headers": [
-                (b"content-type", b"application/json"),
-                (b"content-length", b"%d" % len(ANSWER)),
-            ],
+            "headers": headers,
         }
-        self._body: Message = {"type": "http.response.body", "body": ANSWER}
+        self._bodies: list[Message] = [
+            {
+                "type": "http.response.body",
+                "body": part,
+                "more_body": at < len(parts),
+            }
+            for at, part in enumerate(parts, 1)
+        ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - one answer for all
         """Answer."""
         await receive()
         await send(self._start)
-        await send(self._body)
+        for body in self._bodies:
+            await send(body)
 
 
-class StreamApp:
-    """Streams events made beforehand, then usage where it was asked for, then [DONE].
+class JsonApp(Replayed):
+    """Answers about 1 kB of JSON."""
+
+    def __init__(self) -> None:
+        super().__init__(b"application/json", [ANSWER])
+
+
+class StreamApp(Replayed):
+    """Streams events, then usage where it was asked for, then [DONE].
 
     Args:
         chunks: Events with a word each, one a message.
@@ -94,29 +126,23 @@ class StreamApp:
             word["usage"] = None
             last["usage"] = {"prompt_tokens": 412, "completion_tokens": chunks}
         events = [_encode(word)] * chunks + [_encode(last)] * usage + [b"[DONE]"]
-        self._start: Message = {
-            "type": "http.response.start",
-            "status": 200,
-            "headers": [(b"content-type", b"text/event-stream")],
-        }
-        self._bodies: list[Message] = [
-            {
-                "type": "http.response.body",
-                "body": b"data: %b\n\n" % e,
-                "more_body": True,
-            }
-            for e in events
-        ]
-        self._bodies.append(
-            {"type": "http.response.body", "body": b"", "more_body": False}
-        )
+        parts = [b"data: %b\n\n" % event for event in events]
+        super().__init__(b"text/event-stream", [*parts, b""])
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002 - one answer for all
-        """Stream."""
-        await receive()
-        await send(self._start)
-        for body in self._bodies:
-            await send(body)
+
+class PassingOn:
+    """A layer that does nothing but pass on: the floor of any that reads along."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass on."""
+
+        async def pass_on(message: Message) -> None:
+            await send(message)
+
+        await self._app(scope, receive, pass_on)
 
 
 async def drop(_message: Message) -> None:
@@ -131,8 +157,17 @@ def request(
     send: Send = drop,
     **members: Any,
 ) -> Callable[[], Awaitable[None]]:
-    """Return what sends one request of 2 kB to *app*, and the answer to *send*."""
-    body = _encode(_ASK | members)
+    """Return what sends one request of 2 kB to *app*, and the answer to *send*.
+
+    Args:
+        app: What to ask.
+        secret: The API key.
+        path: Where.
+        send: Takes the messages of the answer.
+        members: What to ask beside or in place of the usual chat; None: leave that out.
+    """
+    asks = {name: of for name, of in (_ASK | members).items() if of is not None}
+    body = _encode(asks)
     asked: Message = {"type": "http.request", "body": body, "more_body": False}
     scope: Scope = {
         "type": "http",

@@ -11,16 +11,13 @@ from typing import Any
 
 import pytest
 from benchmarks.baselines import ByHand
-from benchmarks.service import JsonApp, StreamApp, metered, request
+from benchmarks.service import JsonApp, metered, request
 from benchmarks.timing import in_turns
 
 from metering.accounts import RateOverride
 from metering.clock import NS_PER_S
 
 pytestmark = pytest.mark.timeout(120)
-
-SHORT, LONG = 1, 51
-"""Chunks of two streams: what they differ in is the price of 50 chunks."""
 
 
 def test_whole_stack(tmp_path: Path, tell: Any) -> None:
@@ -59,37 +56,6 @@ def test_whole_stack(tmp_path: Path, tell: Any) -> None:
                 floor=floor.percentile_us(percent) - bare_us,
                 value_max=value_max,
             )
-
-    asyncio.run(run())
-
-
-@pytest.mark.parametrize("asked", [True, False])
-def test_streamed_chunk(tmp_path: Path, tell: Any, asked: bool) -> None:  # noqa: FBT001 - a parameter of the test
-    """A chunk that tells no usage; not asked for, it is taken out again."""
-    options = {"stream": True}
-    if asked:
-        options["stream_options"] = {"include_usage": True}  # type: ignore[assignment]
-
-    async def run() -> None:
-        async with metered(tmp_path) as (meter, key):
-            asks = {}
-            for chunks in (SHORT, LONG):
-                app = StreamApp(chunks, usage=True)
-                asks[f"bare {chunks}"] = request(app, key, **options)
-                asks[f"stack {chunks}"] = request(meter.wrap(app), key, **options)
-            times = await in_turns(asks, rounds=60, calls=50)
-
-        def added_us(chunks: int) -> float:
-            stack, bare = times[f"stack {chunks}"], times[f"bare {chunks}"]
-            return stack.usual_us - bare.usual_us
-
-        name = "asked by the client" if asked else "taken out again"
-        tell(
-            f"stream, a chunk: added, usage {name}",
-            (added_us(LONG) - added_us(SHORT)) / (LONG - SHORT),
-            value_max=1.5,
-        )
-        tell(f"stream, the rest: added, usage {name}", added_us(SHORT))
 
     asyncio.run(run())
 

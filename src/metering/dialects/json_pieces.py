@@ -14,6 +14,11 @@ __all__ = ["PIECE_BYTES_MAX", "LongList", "items_of", "opened"]
 PIECE_BYTES_MAX: Final = 64 * 1024
 """Longest list or object that is decoded at once, if it is not nested too deeply."""
 
+_RUN_BYTES_MAX = 8 * 1024
+"""Longest run of elements that is decoded at once: some hundred objects. Of more at a
+time the garbage collector would take some for old, and in the end look at all there
+are."""
+
 _DEPTH_MAX = 8  # each level is looked through once more: the time stays linear
 
 _decode = msgspec.json.Decoder().decode
@@ -93,7 +98,7 @@ def _runs(elements: Iterable[msgspec.Raw]) -> Iterator[list[msgspec.Raw]]:
     size = 0
     for element in elements:
         size += len(element)
-        if run and size > PIECE_BYTES_MAX:
+        if run and size > _RUN_BYTES_MAX:
             yield run
             run, size = [], len(element)
         run.append(element)
