@@ -7,6 +7,7 @@ that every account of a class has. The pool does no I/O and reads no clock.
 
 from metering.adaptive.buckets import REQUEST_COST, AccountBuckets, account_quota
 from metering.adaptive.explanation import Explanation, PlatformState
+from metering.adaptive.gate import Signal
 from metering.adaptive.pool import AdaptivePool, Released, Verdict
 from metering.adaptive.settings import AdaptiveClass, AdaptiveSettings, Tuning
 
@@ -19,6 +20,7 @@ __all__ = [
     "Explanation",
     "PlatformState",
     "Released",
+    "Signal",
     "Tuning",
     "Verdict",
     "account_quota",

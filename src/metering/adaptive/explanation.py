@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
+from metering.adaptive.gate import Signal
 from metering.adaptive.law import Cause
 
 __all__ = ["Explanation", "PlatformState"]
@@ -17,6 +18,13 @@ _STATES: dict[PlatformState, str] = {
     "limiting": "Class 0 gets what is spare",
     "busy": "Class 0 gets what is spare, and some of its calls wait",
     "shedding_paid": "Paid calls alone are more than the platform can take",
+}
+
+_SIGNALS: dict[Signal, str] = {
+    "first_bytes": "how many calls await their first byte",
+    "queue_gauge": "the queue that the platform tells of",
+    "answer_times": "answer times, for nobody streams",
+    "upstream_refusals": "what the upstream refuses",
 }
 
 _CAUSES: dict[Cause, str] = {
@@ -34,6 +42,7 @@ class Explanation:
 
     Attributes:
         state: What the platform is doing.
+        signal: What the gate goes by, and so what moves the limit.
         cause: What set the limit of class 0.
         limit_rpm: Requests a minute of each account of class 0, as published.
         previous_rpm: The limit published before.
@@ -49,6 +58,7 @@ class Explanation:
     """
 
     state: PlatformState
+    signal: Signal
     cause: Cause
     limit_rpm: float
     previous_rpm: float
@@ -66,14 +76,16 @@ class Explanation:
             f"{_STATES[self.state]}.",
             f"Each account of class 0 may make {self.limit_rpm:g} requests a minute,",
             f"before that {self.previous_rpm:g}: {_CAUSES[self.cause]}.",
+            f"The signal is {_SIGNALS[self.signal]}.",
             f"The platform makes {self.capacity_per_s:.1f} first bytes a second;",
             f"{self.awaiting:.0f} calls await theirs, which takes",
             f"{self.unloaded_s:.2f} s without load; {self.waiting} wait at the gate.",
         ]
         if self.budget_per_s is not None:
+            equal_rpm = 60 * self.budget_per_s / max(1, self.accounts)
             parts.append(
-                f"{self.accounts} accounts share {self.budget_per_s:.1f} calls a"
-                " second."
+                f"{self.accounts} accounts share {self.budget_per_s:.1f} calls"
+                f" a second, {equal_rpm:.2g} a minute each if all ask alike."
             )
         if self.pace_per_s is not None:
             parts.append(f"The upstream takes {self.pace_per_s:.1f} calls a second.")

@@ -1,12 +1,18 @@
 """The gate: may a call of this class go upstream now, without making others wait?"""
 
+from typing import Literal
+
 from metering.adaptive.pace import Pace
 from metering.adaptive.plain import PlainAnswers
 from metering.adaptive.settings import AdaptiveSettings
 from metering.adaptive.signals import Awaited, Capacity, Gauge, Unloaded
 from metering.clock import NS_PER_S
 
-__all__ = ["Gate"]
+__all__ = ["Gate", "Signal"]
+
+Signal = Literal["first_bytes", "queue_gauge", "answer_times", "upstream_refusals"]
+"""What the gate goes by: how many await their first byte; the queue's length as the
+platform tells it; answer times, where nobody streams; the upstream's own refusals."""
 
 _AWAITED_MIN = 1.0
 _CALM = 0.5
@@ -44,6 +50,14 @@ class Gate:
             return self._target_ns / NS_PER_S
         return self._tuning.stretch * self.unloaded.base_s + self._delays_s[klass]
 
+    def signal(self, now_ns: int) -> Signal:
+        """Return the signal that decides at present."""
+        if self.pace.per_s is not None:
+            return "upstream_refusals"
+        if not self.awaited.streaming:
+            return "answer_times"
+        return "first_bytes" if self.gauge.queue(now_ns) is None else "queue_gauge"
+
     @property
     def calm(self) -> bool:
         """Whether so few calls wait that a sample now is an unloaded one."""
@@ -51,9 +65,17 @@ class Gate:
         return self.awaited.estimate <= few
 
     def opens(self, klass: int, now_ns: int) -> bool:
-        """Say whether a call of a class may go upstream now."""
+        """Say whether a call of a class may go upstream now.
+
+        A class may whenever one before it may.
+        """
+        spare = self._spare(now_ns)
         if klass == 0:
-            return self.pace.allows(now_ns) and self._spare(now_ns)
+            return spare and self.pace.allows(now_ns)
+        return spare or self._bearable(klass, now_ns)
+
+    def _bearable(self, klass: int, now_ns: int) -> bool:
+        """Say whether the queue is one that a paid class puts up with."""
         if not self.awaited.streaming:
             delay_s = self._delays_s[klass] + _PAID_PLAIN_S
             some = _PAID_PLAIN * self.plain.running_max
@@ -64,6 +86,7 @@ class Gate:
         return self.awaited.estimate < self.capacity.per_s * target_s
 
     def _spare(self, now_ns: int) -> bool:
+        """Say whether there is room that nobody would miss."""
         if not self.awaited.streaming:
             return self.running < self.plain.running_max
         if now_ns < self._probing_until_ns:

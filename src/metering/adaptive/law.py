@@ -109,9 +109,10 @@ class Law:
             return
         self.cause = "probe" if growing else "budget"
         self._approach(budget * (1.0 + self._trim(second, sent_per_s)))
-        equal_rpm = 60.0 * tuning.split * budget / max(1, accounts)
-        if self.limit_rpm < equal_rpm:
-            self.limit_rpm, self.cause = equal_rpm, "split"
+        equal_rpm = 60.0 * budget / max(1, accounts)
+        least_rpm = (1.0 - tuning.below_split) * equal_rpm
+        if self.limit_rpm < least_rpm:
+            self.limit_rpm, self.cause = least_rpm, "split"
         if self.limit_rpm >= self._ceiling_rpm:
             self.limit_rpm, self.cause = self._ceiling_rpm, "ceiling"
         elif self.limit_rpm <= self._floor_rpm:

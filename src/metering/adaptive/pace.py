@@ -9,11 +9,11 @@ __all__ = ["Pace"]
 class Pace:
     """A bucket that fills at a little less than what the upstream took.
 
-    Calls that must not wait take from it all the same, below 0 if need be.
+    Calls that must not wait take from it all the same, as far below 0 as it goes above.
     """
 
     def __init__(self, tuning: Tuning) -> None:
-        self._cut = tuning.pace_cut
+        self._kept = 1.0 - tuning.pace_below
         self._growth = tuning.pace_growth
         self._taken_per_s = 0.0
         self._level = 0.0
@@ -29,18 +29,19 @@ class Pace:
 
     def sent(self) -> None:
         """Count a call that goes upstream."""
-        self._level -= 1.0
+        if self.per_s is not None:
+            self._level = max(-self._full(self.per_s), self._level - 1.0)
 
     def second(self, sent_per_s: float, refused_per_s: float, now_ns: int) -> None:
         """Follow what the upstream took and refused in the last second."""
-        self._taken_per_s += 0.2 * (sent_per_s - refused_per_s - self._taken_per_s)
+        taken_per_s = sent_per_s - refused_per_s
+        if not self._taken_per_s:
+            self._taken_per_s = taken_per_s
+        self._taken_per_s += 0.2 * (taken_per_s - self._taken_per_s)
         if refused_per_s:
-            pace = self._cut * self._taken_per_s
             if self.per_s is None:
                 self._level, self._filled_ns = 0.0, now_ns
-            else:
-                pace = min(pace, self.per_s)
-            self.per_s = max(0.2, pace)
+            self.per_s = max(0.2, self._kept * self._taken_per_s)
         elif self.per_s is not None:
             self.per_s *= 1.0 + self._growth
             if self.per_s > 2.0 * self._taken_per_s + 10.0:
@@ -49,5 +50,8 @@ class Pace:
     def _fill(self, per_s: float, now_ns: int) -> None:
         elapsed_s = (now_ns - self._filled_ns) / NS_PER_S
         self._filled_ns = now_ns
-        full = max(2.0, 0.2 * per_s)
-        self._level = min(full, self._level + elapsed_s * per_s)
+        self._level = min(self._full(per_s), self._level + elapsed_s * per_s)
+
+    @staticmethod
+    def _full(per_s: float) -> float:
+        return max(2.0, 0.2 * per_s)

@@ -50,10 +50,12 @@ class Released:
     Attributes:
         go: They go upstream now, in this order.
         refused: The platform was too busy for too long.
+        retry_after_ns: How long the clients of the refused should stay away.
     """
 
     go: tuple[str, ...] = ()
     refused: tuple[str, ...] = ()
+    retry_after_ns: int = 0
 
 
 _GO = Verdict("go")
@@ -166,6 +168,7 @@ class AdaptivePool:
             That it goes, waits or is refused with `platform_busy`.
         """
         self._wake(now_ns)
+        self._release(now_ns)
         lane = self._lanes[klass]
         waiter = Waiter(
             request_id,
@@ -206,7 +209,8 @@ class AdaptivePool:
         self._release(now_ns)
         if not self._go and not self._refused:
             return _NOBODY
-        released = Released(tuple(self._go), tuple(self._refused))
+        retry_after_ns = max(lane.retry_after_ns for lane in self._lanes)
+        released = Released(tuple(self._go), tuple(self._refused), retry_after_ns)
         self._go.clear()
         self._refused.clear()
         return released
@@ -258,6 +262,8 @@ class AdaptivePool:
                 self._go.remove(request_id)
             self.finish(request_id, now_ns, status=_CLIENT_GONE, output_tokens=0)
             return
+        if request_id in self._refused:
+            self._refused.remove(request_id)
         for lane in self._lanes:
             lane.room.leave(request_id)
 
@@ -309,6 +315,7 @@ class AdaptivePool:
         spare = self._lanes[0]
         return Explanation(
             state=self._state(),
+            signal=self._gate.signal(now_ns),
             cause=self._law.cause,
             limit_rpm=self._published.rpm,
             previous_rpm=self._published.previous_rpm,
@@ -330,18 +337,18 @@ class AdaptivePool:
         return "normal" if self._law.cause == "ceiling" else "limiting"
 
     def _release(self, now_ns: int) -> None:
-        """End the stays that are over, and let go whom the gate lets, paid first."""
+        """Let go whom the gate lets, paid first; then end the stays that are over."""
         for klass in reversed(range(len(self._lanes))):
             lane = self._lanes[klass]
             if not lane.room:
                 continue
-            for waiter in lane.room.overdue(now_ns):
-                lane.second.over += 1
-                self._refused.append(waiter.request_id)
             while lane.room and self._gate.opens(klass, now_ns):
                 waiter = lane.room.first()
                 self._send(lane, waiter, now_ns)
                 self._go.append(waiter.request_id)
+            for waiter in lane.room.overdue(now_ns):
+                lane.second.over += 1
+                self._refused.append(waiter.request_id)
 
     def _send(self, lane: _Lane, waiter: Waiter, now_ns: int) -> None:
         if len(self._running) >= _RUNNING_MAX:

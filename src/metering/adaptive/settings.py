@@ -65,12 +65,12 @@ class Tuning:
         gain: Share of the error that one step of the limit mends.
         gain_far: The same, for an error above `far`.
         far: Size of a large error, as a logarithm.
-        split: The limit is never below this share of an equal split.
+        below_split: Share by which the limit may be below an equal split, at most.
         seen_s: How long an account counts in that split after its last request.
         plain_delay_s: Delay that is steered to where nobody streams.
         plain_gain: How strongly.
         plain_growth: Largest growth of the running calls then, per second.
-        pace_cut: Share of what an upstream took that is sent on after a refusal.
+        pace_below: Share of what an upstream took that is kept back after a refusal.
         pace_growth: Growth of that pace, per second.
 
     Raises:
@@ -94,12 +94,12 @@ class Tuning:
     gain: float = 0.2
     gain_far: float = 0.6
     far: float = 0.5
-    split: float = 0.75
+    below_split: float = 0.25
     seen_s: float = 40.0
     plain_delay_s: float = 0.6
     plain_gain: float = 0.06
     plain_growth: float = 0.05
-    pace_cut: float = 0.9
+    pace_below: float = 0.1
     pace_growth: float = 0.01
 
     def __post_init__(self) -> None:
@@ -134,7 +134,8 @@ class AdaptiveSettings:
             learned from the unloaded platform.
         waiting_max: Most calls that wait in one room.
         accounts_max: Most accounts that are remembered.
-        burst_ns: Time in which an account's burst refills, to 600 s.
+        burst_ns: Time in which an account's burst refills, to 600 s. A limit that
+            moves below one request in that time moves less smoothly.
         tuning: The constants of the law.
 
     Raises:
@@ -166,6 +167,12 @@ class AdaptiveSettings:
         if not 0 < self.burst_ns <= _NS_MAX:
             raise ConfigurationError(
                 f"burst_ns {self.burst_ns} is not from 1 ns to 600 s; 60 s is usual."
+            )
+        delays_ns = [klass.delay_ns for klass in self.classes]
+        if delays_ns != sorted(delays_ns):
+            raise ConfigurationError(
+                f"The delay_ns of the classes are {delays_ns}: a later class must not"
+                " be stopped before an earlier one. Sort them."
             )
         target_ns = self.first_byte_target_ns
         if target_ns is not None and not 0 < target_ns <= _NS_MAX:

@@ -32,6 +32,7 @@ class AdaptivePlug:
         self.pool = AdaptivePool(settings)
         self._buckets = AccountBuckets(settings or AdaptiveSettings())
         self._waiting: dict[str, tuple[int, str]] = {}
+        self._now_ns = 0
 
     def arrive(
         self,
@@ -73,7 +74,8 @@ class AdaptivePlug:
 
     def tick(self, now: float) -> None:
         """Let time pass."""
-        self.pool.tick(_ns(now))
+        self._now_ns = _ns(now)
+        self.pool.tick(self._now_ns)
 
     def poll(self, now: float) -> Iterator[tuple[int, Literal["admit", "refuse"]]]:
         """Yield what became of calls that waited."""
@@ -88,7 +90,7 @@ class AdaptivePlug:
 
     def limit(self) -> float:
         """Return the published limit of class 0, in requests a minute."""
-        return self.pool.limit(0, 0)
+        return self.pool.limit(0, self._now_ns)
 
 
 def adaptive_plug() -> AdaptivePlug:
