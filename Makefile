@@ -39,7 +39,7 @@ coverage: $(stamp) ## All tests, and the lines and branches that none of them re
 	$(bin)/coverage combine --quiet
 	$(bin)/coverage report
 
-bench: $(peers) ## What the library costs, and others beside it: some three minutes
+bench: $(peers) ## What the library costs, and others beside it: some four minutes
 	$(bin)/python -m pytest benchmarks -p benchmark $(ARGS)
 
 sim: $(peers) ## Adaptive limits and others on a simulated platform: some five minutes
