@@ -1,5 +1,14 @@
 """Pure rules of the ledger: periods, credit, payments. Stores apply them atomically."""
 
+from metering.ledger.alerts import (
+    THRESHOLDS,
+    Alert,
+    AlertSubject,
+    Allowance,
+    alerts_of,
+    credit_allowance,
+    usage_allowance,
+)
 from metering.ledger.books import Transfer, balances_p
 from metering.ledger.credit import (
     OF_PAYMENT,
@@ -12,6 +21,20 @@ from metering.ledger.credit import (
     checked_credit_reference,
     credit_ceiling_p,
     draw_credit,
+)
+from metering.ledger.notices import (
+    NOTICE_KINDS,
+    USAGE_RECORDED,
+    Notice,
+    NoticeKind,
+    Notices,
+    Subscription,
+    notice_kind,
+    notice_of_alert,
+    notice_of_payment,
+    notice_of_suspension,
+    notice_of_tier,
+    notice_of_usage,
 )
 from metering.ledger.payments import (
     TAKEN_BACK,
@@ -35,13 +58,22 @@ from metering.ledger.periods import (
 )
 
 __all__ = [
+    "NOTICE_KINDS",
     "OF_PAYMENT",
     "SIGN_UP",
     "TAKEN_BACK",
+    "THRESHOLDS",
+    "USAGE_RECORDED",
+    "Alert",
+    "AlertSubject",
+    "Allowance",
     "Charge",
     "CreditGrant",
     "CreditState",
     "Draw",
+    "Notice",
+    "NoticeKind",
+    "Notices",
     "Payment",
     "PaymentEffect",
     "PaymentKind",
@@ -49,18 +81,28 @@ __all__ = [
     "PeriodState",
     "ScopedCredit",
     "Settled",
+    "Subscription",
     "Transfer",
+    "alerts_of",
     "balances_p",
     "checked_anchor_day",
     "checked_credit_reference",
     "checked_period_key",
     "checked_time_zone",
+    "credit_allowance",
     "credit_ceiling_p",
     "draw_credit",
+    "notice_kind",
+    "notice_of_alert",
+    "notice_of_payment",
+    "notice_of_suspension",
+    "notice_of_tier",
+    "notice_of_usage",
     "period_at",
     "period_named",
     "period_of",
     "revised",
     "settle_payment",
     "take_back",
+    "usage_allowance",
 ]

@@ -27,6 +27,7 @@ from metering.stores.limits import (
     Status,
     WindowStore,
 )
+from metering.stores.outbox import Outbox, OutboxMessage
 
 __all__ = [
     "AccountChange",
@@ -38,6 +39,8 @@ __all__ = [
     "LedgerReader",
     "LedgerWriter",
     "LimitStore",
+    "Outbox",
+    "OutboxMessage",
     "Outcome",
     "PaymentReport",
     "PostReport",

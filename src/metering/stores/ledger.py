@@ -6,8 +6,17 @@ from typing import Protocol
 import msgspec
 
 from metering.accounts import Account, ApiKey, Overrides, TierBook
-from metering.ledger import Charge, CreditGrant, CreditState, Payment, PeriodState
+from metering.ledger import (
+    Alert,
+    Charge,
+    CreditGrant,
+    CreditState,
+    Notices,
+    Payment,
+    PeriodState,
+)
 from metering.pricing import PriceVersion
+from metering.stores.outbox import Outbox
 from metering.usage import Usage, UsageEvent
 
 __all__ = [
@@ -124,11 +133,13 @@ class PostReport(msgspec.Struct, frozen=True):
         conflicts: Ids that were there already with another charge; the first stands.
         unowned: New ids whose account does not exist. They are posted all the same,
             flagged, and become the account's own once it is created.
+        alerts: What accounts were alerted of by it.
     """
 
     posted: tuple[str, ...]
     conflicts: tuple[str, ...] = ()
     unowned: tuple[str, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
 
 class PaymentReport(msgspec.Struct, frozen=True):
@@ -267,6 +278,16 @@ class Ledger(AccountStore, PriceStore, LedgerWriter, LedgerReader, Protocol):
     @property
     def tiers(self) -> TierBook:
         """The tier book that payments are judged by."""
+        ...
+
+    @property
+    def notices(self) -> Notices:
+        """What is told of what is written, and whom."""
+        ...
+
+    @property
+    def outbox(self) -> Outbox:
+        """Where that waits until it is sent."""
         ...
 
     def close(self) -> None:

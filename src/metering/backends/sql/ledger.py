@@ -10,18 +10,13 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from metering.accounts import Account, ApiKey, TierBook
-from metering.backends.sql import (
-    identity,
-    key_spending,
-    money,
-    posting,
-    pricing,
-    reading,
-)
+from metering.backends.sql import identity, key_spending, pricing, reading
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
+from metering.backends.sql.outbox import SqlOutbox
+from metering.backends.sql.telling import Telling
 from metering.backends.sql.transfers import balances_p
-from metering.ledger import CreditGrant, CreditState, Payment, PeriodState
+from metering.ledger import CreditGrant, CreditState, Notices, Payment, PeriodState
 from metering.pricing import PriceVersion
 from metering.stores import (
     AccountChange,
@@ -55,6 +50,8 @@ class SqlLedger:
         url_or_path: A path, or `sqlite:///` and a path; `sqlite://` is in memory;
             `postgresql://USER:PASSWORD@HOST/NAME` as libpq reads it.
         tiers: The tier book that payments are judged by.
+        notices: What is told of what is written, and whom; None: nobody is told, and
+            reports of posting name the accounts to be alerted.
         timeout_ms: How long to wait for another that writes, and for PostgreSQL to take
             a connection or to answer a statement.
 
@@ -65,10 +62,17 @@ class SqlLedger:
     """
 
     def __init__(
-        self, url_or_path: str | Path, *, tiers: TierBook, timeout_ms: int = TIMEOUT_MS
+        self,
+        url_or_path: str | Path,
+        *,
+        tiers: TierBook,
+        notices: Notices | None = None,
+        timeout_ms: int = TIMEOUT_MS,
     ) -> None:
         self._database = database_of(url_or_path, timeout_ms)
         self._tiers = tiers
+        self._notices = notices or Notices()
+        self._telling = Telling(tiers, self._notices)
         self._opening = Lock()
         self._engine: Engine | None = None
 
@@ -76,6 +80,16 @@ class SqlLedger:
     def tiers(self) -> TierBook:
         """The tier book that payments are judged by."""
         return self._tiers
+
+    @property
+    def notices(self) -> Notices:
+        """What is told of what is written, and whom."""
+        return self._notices
+
+    @property
+    def outbox(self) -> SqlOutbox:
+        """Where that waits until it is sent."""
+        return SqlOutbox(self._read, self._write)
 
     def close(self) -> None:
         """Close every connection; a later call opens the database anew.
@@ -111,7 +125,7 @@ class SqlLedger:
 
     def change(self, account_id: str, change: AccountChange, *, now_ns: int) -> Account:
         """Change an account; see `AccountStore.change`."""
-        return self._write(identity.change, account_id, change, self._tiers, now_ns)
+        return self._write(self._telling.change, account_id, change, now_ns)
 
     def changes(self) -> int:
         """Return the count of changes; see `AccountStore.changes`."""
@@ -131,15 +145,15 @@ class SqlLedger:
 
     def post(self, events: Sequence[UsageEvent]) -> PostReport:
         """Post a batch of events; see `LedgerWriter.post`."""
-        return self._write(posting.post, events)
+        return self._write(self._telling.post, events)
 
     def record_payment(self, payment: Payment) -> PaymentReport:
         """Record a payment; see `LedgerWriter.record_payment`."""
-        return self._write(money.record_payment, payment, self._tiers)
+        return self._write(self._telling.record_payment, payment)
 
     def grant_credit(self, grant: CreditGrant) -> tuple[Account, bool]:
         """Grant credit; see `LedgerWriter.grant_credit`."""
-        return self._write(money.grant_credit, grant, self._tiers)
+        return self._write(self._telling.grant_credit, grant)
 
     def expire_credit(self, *, ended_by_ns: int, now_ns: int) -> int:
         """Book credit that has ended; see `LedgerWriter.expire_credit`."""

@@ -266,12 +266,15 @@ alert_firings = Table(
     Column("subject", _Text, nullable=False),  # which allowance comes to its end
     Column("period", _Text, nullable=False),
     Column("epoch", _Int, nullable=False),
-    Column("threshold", _Int, nullable=False),  # per cent
+    Column("threshold", _Int, nullable=False),  # per cent; 0: from where on it counts
     Column("value_p", _Int, nullable=False),
     Column("limit_p", _Int, nullable=False),
     Column("at_ns", _Int, nullable=False),
     Column("told", _Int, nullable=False),  # 0 where a higher one was told instead
-    PrimaryKeyConstraint("account_id", "subject", "period", "epoch", "threshold"),
+    PrimaryKeyConstraint(
+        # A limit that was changed is another one, so it is in the key.
+        *("account_id", "subject", "period", "epoch", "limit_p", "threshold")
+    ),
     **_CLUSTERED,
 )
 
@@ -281,6 +284,7 @@ outbox = Table(
     Column("id", _Text, nullable=False),
     Column("destination", _Text, nullable=False),
     Column("kind", _Text, nullable=False),
+    Column("account_id", _Text, nullable=False),
     Column("body", _Text, nullable=False),
     Column("created_ns", _Int, nullable=False),
     Column("due_ns", _Int, nullable=False),

@@ -135,7 +135,7 @@ def _create_messages() -> None:
         _int("at_ns"),
         _int("told"),
         sa.PrimaryKeyConstraint(
-            "account_id", "subject", "period", "epoch", "threshold"
+            *("account_id", "subject", "period", "epoch", "limit_p", "threshold")
         ),
         **_CLUSTERED,
     )
@@ -144,6 +144,7 @@ def _create_messages() -> None:
         _text("id"),
         _text("destination"),
         _text("kind"),
+        _text("account_id"),
         _text("body"),
         _int("created_ns"),
         _int("due_ns"),
