@@ -301,6 +301,27 @@ def test_many_ledgers_post_the_same_batches_once(postgres_url):
         assert [100] == [grant.consumed_p for grant in ledger.grants("acme")]
 
 
+def test_an_id_under_two_accounts_at_once_counts_once(postgres_url):
+    """Neither waits for the other's account; the second finds the first one's event."""
+    ledgers = [SqlLedger(postgres_url, tiers=PLAN) for _ in range(2)]
+    for name in ("a0", "a1"):
+        open_account(ledgers[0], name)
+
+    def post(each):
+        batches = [
+            [used(f"e{n}-{i}", 7, f"a{each}") for i in range(9)] for n in range(9)
+        ]
+        return [id_ for batch in batches for id_ in ledgers[each].post(batch).posted]
+
+    posted = [id_ for ids in together(2, post) for id_ in ids]
+    spent_p = [ledgers[0].period(f"a{each}", "2026-01").spent_p for each in range(2)]
+    for ledger in ledgers:
+        ledger.close()
+
+    assert sorted(f"e{n}-{i}" for n in range(9) for i in range(9)) == sorted(posted)
+    assert 7 * 81 == sum(spent_p)
+
+
 def test_who_is_created_while_others_post_owes_all_of_it(postgres_url):
     """Between the look for the account and the event there is no gap."""
     names = [f"a{number}" for number in range(20)]

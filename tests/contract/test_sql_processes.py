@@ -108,12 +108,12 @@ def test_processes_that_start_together_make_one_ledger(path, ledger):
 @pytest.mark.parametrize(
     "statement",
     [
-        "UPDATE usage_events",
         "INSERT INTO draws",
+        "UPDATE credit_grants",
         "INSERT INTO periods",
         "COMMIT",
     ],
-    ids=["after the events", "before the draws", "before the period", "at the commit"],
+    ids=["after the events", "after the draws", "before the period", "at the commit"],
 )
 def test_a_process_killed_while_it_posts_leaves_nothing_half_done(
     path, ledger, statement

@@ -12,7 +12,7 @@ from sqlalchemy.engine.interfaces import ExecutionContext
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from metering.backends.sql.arrivals import COPIED
+from metering.backends.sql.bulk import COPIED
 from metering.backends.sql.locks import lock_schema
 from metering.backends.sql.version import SCHEMA_VERSION, schema_version
 from metering.errors import ConfigurationError, StorageError, without_credentials

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, select, update
 
 from metering.backends.sql import schema
-from metering.backends.sql.arrivals import add_new
+from metering.backends.sql.bulk import add_rows
 from metering.backends.sql.funding import (
     Funding,
     Standing,
@@ -35,11 +35,6 @@ _events = schema.usage_events.c
 _grants = schema.credit_grants.c
 _periods = schema.periods.c
 
-_set_rest = (
-    update(schema.usage_events)
-    .where(_events.id == bindparam("event_id"))
-    .values(rest_p=bindparam("rest"))
-)
 _set_consumed = (
     update(schema.credit_grants)
     .where(
@@ -65,15 +60,15 @@ def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
     if not firsts:
         return PostReport(())
     debts_p = _locked_debts(connection, {e.account_id for e in firsts.values()})
-    rows = [event_row(as_owned(event, debts_p)) for event in firsts.values()]
-    new = add_new(connection, rows)
-    fresh = [event for event in firsts.values() if event.id in new]
+    # Who has the accounts' rows locked sees every event of theirs. Should another batch
+    # bring the same id for another account, the table refuses it: then all begins anew.
+    standing = _standing(connection, firsts)
+    fresh = [as_owned(e, debts_p) for e in firsts.values() if e.id not in standing]
     book(connection, booked(fresh, _fund(connection, fresh, debts_p)))
     _spend(connection, fresh)
     spend_of_keys(connection, fresh)
-    standing = {e.id: Standing(e.charge_p, e.ending) for e in fresh}
-    standing |= _standing(connection, firsts.keys() - new)
-    return posted(events, new, debts_p, standing)
+    new = {e.id: Standing(e.charge_p, e.ending) for e in fresh}
+    return posted(events, new, debts_p, standing | new)
 
 
 def _locked_debts(connection: Connection, account_ids: set[str]) -> dict[str, int]:
@@ -109,7 +104,7 @@ def _standing(connection: Connection, ids: Iterable[str]) -> dict[str, Standing]
 def _fund(
     connection: Connection, fresh: Iterable[UsageEvent], debts_p: Mapping[str, int]
 ) -> dict[str, Funding]:
-    """Draw on credit; what is on credit alone and not covered is debt."""
+    """Keep the events and draw on credit; what it alone does not cover is debt."""
     owned: dict[str, list[UsageEvent]] = defaultdict(list)
     for event in fresh:
         if event.account_id in debts_p:
@@ -120,7 +115,7 @@ def _fund(
         for account_id, events in owned.items()
         if account_id in grants or any(e.funding == "credit" for e in events)
     }
-    _draw(connection, fundings.values())
+    _keep(connection, fresh, fundings.values())
     debts = [
         {"owner": account_id, "debt": checked(debts_p[account_id] + funding.debt_p)}
         for account_id, funding in fundings.items()
@@ -131,14 +126,18 @@ def _fund(
     return fundings
 
 
-def _draw(connection: Connection, fundings: Iterable[Funding]) -> None:
-    rests: list[dict[str, object]] = []
+def _keep(
+    connection: Connection, fresh: Iterable[UsageEvent], fundings: Collection[Funding]
+) -> None:
+    """Add the events, what credit paid of each, and what is left of the credit."""
+    charges = {c.event_id: c for funding in fundings for c in funding.charges}
+    rows: list[dict[str, object]] = []
     draws: list[dict[str, object]] = []
-    consumed: list[dict[str, object]] = []
-    for funding in fundings:
-        for charge in funding.charges:
-            if charge.draws:
-                rests.append({"event_id": charge.event_id, "rest": charge.rest_p})
+    for event in sorted(fresh, key=lambda event: event.id):
+        row = event_row(event)
+        charge = charges.get(event.id)
+        if charge is not None:
+            row["rest_p"] = charge.rest_p
             draws += (
                 {
                     "event_id": charge.event_id,
@@ -148,13 +147,15 @@ def _draw(connection: Connection, fundings: Iterable[Funding]) -> None:
                 }
                 for position, draw in enumerate(charge.draws)
             )
-        consumed += (
-            {"owner": g.account_id, "grant_id": g.id, "consumed": g.consumed_p}
-            for g in funding.grants
-        )
-    if draws:
-        connection.execute(_set_rest, rests)
-        connection.execute(insert(schema.draws), draws)
+        rows.append(row)
+    add_rows(connection, schema.usage_events, rows)
+    add_rows(connection, schema.draws, draws)
+    consumed = [
+        {"owner": g.account_id, "grant_id": g.id, "consumed": g.consumed_p}
+        for funding in fundings
+        for g in funding.grants
+    ]
+    if consumed:
         connection.execute(_set_consumed, consumed)
 
 

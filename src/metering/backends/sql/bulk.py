@@ -1,0 +1,33 @@
+"""Adds many rows to a table, each database in its fastest way."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, Table
+
+__all__ = ["COPIED", "add_rows"]
+
+COPIED = "metering_copied"
+"""The execution option by which rows reach the statement that copies them."""
+
+
+def add_rows(
+    connection: Connection, table: Table, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Add rows that are not there yet, all with the same columns.
+
+    PostgreSQL takes them by COPY, several times faster than by INSERT. SQLite is given
+    them as they are: the parameters of a compiled statement cost as much as its work.
+    """
+    if not rows:
+        return
+    names = f"{table.name} ({', '.join(rows[0])})"
+    cells = [tuple(row.values()) for row in rows]
+    if connection.dialect.name == "postgresql":
+        connection.exec_driver_sql(
+            f"COPY {names} FROM STDIN", execution_options={COPIED: cells}
+        )
+    else:
+        marks = ", ".join("?" for _ in rows[0])
+        insert = f"INSERT INTO {names} VALUES ({marks})"  # noqa: S608 - our own names
+        connection.exec_driver_sql(insert, cells)
