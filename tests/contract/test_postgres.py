@@ -301,6 +301,26 @@ def test_many_ledgers_post_the_same_batches_once(postgres_url):
         assert [100] == [grant.consumed_p for grant in ledger.grants("acme")]
 
 
+def test_credit_is_drawn_by_one_at_a_time(postgres_url):
+    """What two draw of the same credit at once is the sum, and never more than it."""
+    ledgers = [SqlLedger(postgres_url, tiers=PLAN) for _ in range(3)]
+    open_account(ledgers[0])
+    ledgers[0].grant_credit(promo(40))
+
+    def post(each):
+        for number in range(15):
+            ledgers[each].post([used(f"e{each}-{number}", 1)])
+
+    together(3, post)
+    grants, events = ledgers[0].grants("acme"), ledgers[0].events("acme")
+    for ledger in ledgers:
+        ledger.close()
+
+    assert [40] == [grant.consumed_p for grant in grants]
+    assert 40 == sum(draw.amount_p for each in events for draw in each.charge.draws)
+    assert 5 == sum(each.charge.rest_p for each in events)
+
+
 def test_an_id_under_two_accounts_at_once_counts_once(postgres_url):
     """Neither waits for the other's account; the second finds the first one's event."""
     ledgers = [SqlLedger(postgres_url, tiers=PLAN) for _ in range(2)]
