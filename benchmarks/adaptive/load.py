@@ -2,7 +2,7 @@
 
 import random
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,6 +43,7 @@ class Answer:
         first_byte_s: From the request to the first byte of the body.
         done_s: When the last came, from the start of the load.
         told_rpm: The least request limit of its headers, per minute; None: none told.
+        told_left: Requests that its headers say are left now; None: none told.
     """
 
     caller: str
@@ -52,6 +53,7 @@ class Answer:
     first_byte_s: float
     done_s: float
     told_rpm: float | None
+    told_left: float | None
 
     @property
     def served(self) -> bool:
@@ -121,20 +123,27 @@ async def _answer(
         code=code,
         first_byte_s=first_s,
         done_s=done_at - load_begun,
-        told_rpm=_told_rpm(response.headers.get("ratelimit-policy")),
+        told_rpm=_least(response.headers.get("ratelimit-policy"), _rpm),
+        told_left=_least(response.headers.get("ratelimit"), _left),
     )
 
 
-def _told_rpm(policy: str | None) -> float | None:
-    """Read the least quota of requests from a `RateLimit-Policy`."""
-    if policy is None:
+def _least(
+    field: str | None, read: Callable[[dict[str, Any]], float | None]
+) -> float | None:
+    """Read the least number of a structured field's items."""
+    if field is None:
         return None
-    items: Any = http_sf.parse(policy.encode(), tltype="list")
-    return min(
-        (
-            float(members["q"]) * 60 / float(members["w"])
-            for _, members in items
-            if members.get("qu", "requests") == "requests" and "w" in members
-        ),
-        default=None,
-    )
+    items: Any = http_sf.parse(field.encode(), tltype="list")
+    told = [read(members) for _, members in items]
+    return min((number for number in told if number is not None), default=None)
+
+
+def _rpm(policy: dict[str, Any]) -> float | None:
+    if "w" not in policy or policy.get("qu", "requests") != "requests":
+        return None
+    return float(policy["q"]) * 60 / float(policy["w"])
+
+
+def _left(state: dict[str, Any]) -> float:
+    return float(state["r"])
