@@ -141,7 +141,48 @@ def test_postgres(postgres: PostgresServer, tell: Any, *, credit: bool) -> None:
         kind = "drawn on credit" if credit else "postpaid"
         found = per_second({"COPY": copy, kind: ledger.post})
         tell_all(tell, "ledger in PostgreSQL", "COPY", found)
-        if not credit:
-            size = bare.execute("SELECT pg_total_relation_size('usage_events')")
-            each = size.fetchone()[0] / (BATCH * ROUNDS)
-            tell("ledger in PostgreSQL, an event with its indexes", each, "bytes")
+
+
+def test_a_day_of_a_million_calls(postgres: PostgresServer, tell: Any) -> None:
+    """Three in ten are one account's, and of one month: what its pages then take."""
+    with psycopg.connect(postgres.url(), autocommit=True) as connection:
+        connection.execute("CREATE DATABASE day TEMPLATE template0")
+    url = postgres.url("day")
+    migrate(url)
+    changed = {
+        "id": "'019bbf0a-' || lpad(to_hex(n), 8, '0') || '-7000-800000000000'",
+        "account_id": "'account-' || CASE WHEN n % 10 < 3 THEN 0 ELSE n % 100 END",
+        "model": "'model-' || n % 7",
+        "period": "CASE WHEN n % 10 < 3 THEN '2026-01' ELSE '2026-02' END",
+        "admitted_ns": "admitted_ns + n",
+    }
+    cells = ", ".join(changed.get(name, name) for name in NAMES)
+    with (
+        closing(SqlLedger(url, tiers=PLAN)) as ledger,
+        psycopg.connect(url, autocommit=True) as bare,
+    ):
+        account = open_account(ledger, "account-0")
+        ledger.post([used("first", 1_700, account.id)])
+        bare.execute(
+            f"INSERT INTO usage_events ({LISTED}) SELECT {cells}"  # noqa: S608
+            " FROM usage_events, generate_series(1, 1000000) AS n WHERE id = 'first'"
+        )
+        bare.execute("VACUUM ANALYZE usage_events")
+        size = bare.execute("SELECT pg_total_relation_size('usage_events')")
+        each = size.fetchone()[0] / 1_000_000
+        tell("ledger in PostgreSQL, an event and its indexes", each, "bytes")
+        pages = {
+            "totals of 300,000 calls": lambda: ledger.totals("account-0", "2026-01"),
+            "the latest 100 of them": lambda: ledger.events("account-0"),
+            "period": lambda: ledger.period("account-0", "2026-01"),
+        }
+        for name, page in pages.items():
+            took_ms = [timed_ms(page) for _ in range(7)]
+            title = f"ledger in PostgreSQL of a million calls, {name}"
+            tell(title, median(took_ms), "ms")
+
+
+def timed_ms(work: Callable[[], object]) -> float:
+    began_s = time.perf_counter()
+    work()
+    return (time.perf_counter() - began_s) * 1000

@@ -1,11 +1,14 @@
-"""Adds many rows to a table, each database in its fastest way."""
+"""Adds many rows to a table and finds many, each database in its fastest way."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Column, ColumnElement, Connection, Table, Text, any_, literal
+from sqlalchemy.dialects.postgresql import ARRAY
 
-__all__ = ["COPIED", "add_rows"]
+from metering.backends.sql.reading import sliced
+
+__all__ = ["COPIED", "add_rows", "matching"]
 
 COPIED = "metering_copied"
 """The execution option by which rows reach the statement that copies them."""
@@ -31,3 +34,17 @@ def add_rows(
         marks = ", ".join("?" for _ in rows[0])
         insert = f"INSERT INTO {names} VALUES ({marks})"  # noqa: S608 - our own names
         connection.exec_driver_sql(insert, cells)
+
+
+def matching(
+    connection: Connection, column: Column[str], values: Iterable[str]
+) -> Iterator[ColumnElement[bool]]:
+    """Yield conditions that find, one after the other, the rows with those values.
+
+    PostgreSQL takes all of them as one parameter, SQLite only so many at once.
+    """
+    if connection.dialect.name == "postgresql":
+        yield column == any_(literal(list(values), ARRAY(Text)))
+        return
+    for some in sliced(values):
+        yield column.in_(some)

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, select, update
 
 from metering.backends.sql import schema
-from metering.backends.sql.bulk import add_rows
+from metering.backends.sql.bulk import add_rows, matching
 from metering.backends.sql.funding import (
     Funding,
     Standing,
@@ -94,9 +94,9 @@ def _debts(connection: Connection, account_ids: Collection[str]) -> dict[str, in
 
 def _standing(connection: Connection, ids: Iterable[str]) -> dict[str, Standing]:
     standing: dict[str, Standing] = {}
-    for some in sliced(ids):
+    for condition in matching(connection, _events.id, ids):
         wanted = select(_events.id, _events.charge_p, _events.ending)
-        for row in connection.execute(wanted.where(_events.id.in_(some))):
+        for row in connection.execute(wanted.where(condition)):
             standing[row.id] = Standing(row.charge_p, row.ending)
     return standing
 
