@@ -46,6 +46,7 @@ from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change
 from metering.stores import Ledger, LimitStore, Snapshots, WindowStore
 from metering.tiers import TierResolver
+from metering.upkeep import Upkeep
 
 __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 
@@ -146,7 +147,10 @@ class Metering:
             anchor_day=plan.anchor_day,
             pepper=plan.key_pepper,
         )
-        self.billing = Billing(self.ledger, change, self._limiter, clock=clock)
+        self.billing = Billing(
+            self.ledger, change, self._limiter, clock=clock, prices=plan.prices
+        )
+        self._upkeep = Upkeep({"expire_credit": self.billing.expire_credit})
         self._parts = replace(
             _settings(plan),
             routes=_routes(plan.routes, dialects),
@@ -227,12 +231,14 @@ class Metering:
             if not self._started:
                 await to_thread.run_sync(self._open)
                 await self._limiter.prepare()
+                self._upkeep.start()
                 self._started = True
 
     async def stop(self) -> None:
         """Post what is journalled and close everything; what is left is not lost."""
         if self._started:
             self._started = False
+            self._upkeep.stop()
             await self._limiter.close(SETTLE_S)
             await to_thread.run_sync(self._close)
         await self.limit_store.aclose()

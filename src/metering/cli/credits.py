@@ -23,6 +23,7 @@ async def grant(
     desk: Desk,
     account: AccountId,
     usd: Annotated[str, typer.Argument(metavar="USD", help='Dollars, such as "5".')],
+    *,
     reference: Annotated[
         str, typer.Option(help="Your own name for it, such as a ticket's; counts once.")
     ],
@@ -32,11 +33,23 @@ async def grant(
             metavar="INSTANT", help="From when on new calls may not draw on it."
         ),
     ] = None,
+    model: Annotated[
+        list[str] | None,
+        typer.Option(help="A model it pays for; once for each. Without it: any."),
+    ] = None,
+    priority: Annotated[
+        int, typer.Option(min=0, max=100, help="Lower is drawn first.")
+    ] = 50,
 ) -> None:
     """Give promotional credit, once a reference."""
     expires_ns = None if expires is None else instant_ns(expires)
     await desk.opened.billing.grant_credit(
-        account, usd=usd, reference=reference, expires_ns=expires_ns
+        account,
+        usd=usd,
+        reference=reference,
+        expires_ns=expires_ns,
+        models=model or None,
+        priority=priority,
     )
     credit = await desk.meter.billing.credit(account)
     desk.output.show(
@@ -56,12 +69,13 @@ async def list_grants(desk: Desk, account: AccountId) -> None:
             g.id,
             g.kind,
             amount(g.amount_p),
-            amount(g.amount_p - g.consumed_p),
+            amount(g.left_p),
             "never" if g.expires_ns is None else iso_utc(g.expires_ns),
+            "any" if g.models is None else ", ".join(g.models),
         )
         for g in found
     ]
-    columns = ("grant", "kind", "granted>", "not drawn>", "expires")
+    columns = ("grant", "kind", "granted>", "not drawn>", "expires", "models")
     desk.output.show(
         {
             "account": account,
@@ -80,6 +94,10 @@ def _document(grant: CreditGrant) -> dict[str, object]:
         "kind": grant.kind,
         "usd": format_usd(grant.amount_p),
         "drawn_usd": format_usd(grant.consumed_p),
+        "expired_usd": format_usd(grant.expired_p),
+        "taken_back_usd": format_usd(grant.withdrawn_p),
+        "priority": grant.priority,
+        "models": grant.models,
         "effective": iso_utc(grant.effective_ns),
         "expires": None if expires_ns is None else iso_utc(expires_ns),
     }

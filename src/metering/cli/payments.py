@@ -23,25 +23,43 @@ async def record(
     desk: Desk,
     account: AccountId,
     usd: Annotated[str, typer.Argument(metavar="USD", help='Dollars, such as "50".')],
+    *,
     reference: Annotated[
         str, typer.Option(help="The payment processor's id; each counts once.")
     ],
     kind: Annotated[
-        str, typer.Option(help="invoice, credit_purchase or early_payment.")
+        str,
+        typer.Option(
+            help="invoice, credit_purchase or early_payment; refund or chargeback."
+        ),
     ],
+    refers_to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REFERENCE",
+            help="The payment that was taken back, or the invoice that was paid.",
+        ),
+    ] = None,
 ) -> None:
-    """Record a payment, once a reference; the tier may rise with it."""
+    """Record a payment, once a reference; the tier may rise or fall with it."""
     meter = desk.opened
     before = meter.accounts.tier_of(await meter.accounts.get(account))
     paid = await meter.billing.record_payment(
-        account, usd=usd, reference=reference, kind=cast("PaymentKind", kind)
+        account,
+        usd=usd,
+        reference=reference,
+        kind=cast("PaymentKind", kind),
+        refers_to=refers_to,
     )
     tier = meter.accounts.tier_of(paid)
-    rise = f", up from {before.name}" if tier.level > before.level else ""
+    moved = ""
+    if tier.level != before.level:
+        way = "up" if tier.level > before.level else "down"
+        moved = f", {way} from {before.name}"
     desk.output.show(
         account_document(paid, tier) | {"reference": reference},
         f"{account} has paid {amount(paid.lifetime_paid_p)} so far, and is in"
-        f" {tier.name}{rise}.",
+        f" {tier.name}{moved}.",
     )
     desk.note_reach()
     in_memory = (meter.plan.limits_store or "memory://").startswith("memory:")
@@ -58,10 +76,20 @@ async def list_payments(desk: Desk, account: AccountId) -> None:
     """List the payments of an account, oldest first."""
     await desk.opened.accounts.get(account)
     found = await desk.read(desk.ledger.payments, account)
-    rows = [(iso_utc(p.at_ns), p.reference, p.kind, amount(p.amount_p)) for p in found]
+    rows = [
+        (
+            iso_utc(p.at_ns),
+            p.reference,
+            p.kind,
+            p.refers_to or "",
+            amount(-p.amount_p if p.takes_back else p.amount_p),
+        )
+        for p in found
+    ]
+    columns = ("at", "reference", "kind", "for", "amount>")
     desk.output.show(
         [_document(payment) for payment in found],
-        table(f"Payments of {account}", ("at", "reference", "kind", "amount>"), rows),
+        table(f"Payments of {account}", columns, rows),
     )
 
 
@@ -71,5 +99,6 @@ def _document(payment: Payment) -> dict[str, object]:
         "account": payment.account_id,
         "kind": payment.kind,
         "usd": format_usd(payment.amount_p),
+        "refers_to": payment.refers_to,
         "at": iso_utc(payment.at_ns),
     }

@@ -19,6 +19,7 @@ from metering.ledger.credit import (
     Draw,
     ScopedCredit,
     checked_credit_reference,
+    checked_priority,
     credit_ceiling_p,
     draw_credit,
 )
@@ -88,6 +89,7 @@ __all__ = [
     "checked_anchor_day",
     "checked_credit_reference",
     "checked_period_key",
+    "checked_priority",
     "checked_time_zone",
     "credit_allowance",
     "credit_ceiling_p",

@@ -16,6 +16,7 @@ __all__ = [
     "Draw",
     "ScopedCredit",
     "checked_credit_reference",
+    "checked_priority",
     "credit_ceiling_p",
     "draw_credit",
 ]
@@ -25,6 +26,8 @@ SIGN_UP = "sign-up"
 
 OF_PAYMENT = "payment:"
 """What the id of credit that came with a payment begins with."""
+
+_PRIORITY_MAX = 100
 
 
 class CreditGrant(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -94,12 +97,28 @@ def checked_credit_reference(reference: object) -> str:
             f"Credit with the reference {reference!r} could be given twice. Give it a"
             " name of its own, such as a ticket's."
         )
-    if reference == SIGN_UP or reference.startswith(OF_PAYMENT):
+    if reference == SIGN_UP or reference.startswith(
+        (OF_PAYMENT, "invoice:", "correction:")
+    ):
         raise ConfigurationError(
             f"The reference {reference!r} is that of credit which comes by itself, at"
             " sign-up or with a payment. Give this credit another."
         )
     return reference
+
+
+def checked_priority(priority: object) -> int:
+    """Return *priority* if credit may have it.
+
+    Raises:
+        ConfigurationError: It is not an int from 0 to 100.
+    """
+    if type(priority) is int and 0 <= priority <= _PRIORITY_MAX:
+        return priority
+    raise ConfigurationError(
+        f"Credit cannot have the priority {priority!r}. Give an int from 0, which is"
+        f" drawn first, to {_PRIORITY_MAX}."
+    )
 
 
 class Draw(msgspec.Struct, frozen=True, gc=False):
@@ -163,8 +182,10 @@ def draw_credit(
 ) -> tuple[tuple[Draw, ...], int]:
     """Split a charge over the grants that pay for its model, open at its admission.
 
-    Order: priority, then the one that expires first, promotional before paid, then
-    the oldest, then the id; a total order, so that every store draws alike.
+    Order: priority, then what is for some models only, the one that expires first,
+    promotional before paid, then the oldest, then the id; a total order, so that every
+    store draws alike. What is for some models goes first, so that it does not lie idle
+    while a call of another model, admitted on the rest, finds that drawn.
 
     Returns:
         The draws, and the rest that no grant covers.
@@ -177,6 +198,7 @@ def draw_credit(
     usable.sort(
         key=lambda g: (
             g.priority,
+            g.models is None,
             g.expires_ns is None,
             g.expires_ns or 0,
             g.kind == "paid",

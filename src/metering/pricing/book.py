@@ -103,6 +103,24 @@ class PriceBook:
         """Return the model of that name or alias, or None."""
         return self._by_name.get(name)
 
+    def checked_name(self, name: str, at: str) -> str:
+        """Return *name* if a model is called so, and not only known by it.
+
+        Args:
+            name: The name.
+            at: What it was given for; the error begins with it.
+
+        Raises:
+            ConfigurationError: There is no such model, or it is an alias.
+        """
+        model = self._by_name.get(name)
+        if model is not None and model.name == name:
+            return name
+        reason = "There is no such model in the plan."
+        if model is not None:
+            reason = f"It is an alias: write {model.name!r}."
+        raise ConfigurationError(f"{at} cannot be used. {reason}")
+
     def versions(self) -> list[PriceVersion]:
         """Return every version of every model."""
         return [version for model in self.models for version in model.versions]

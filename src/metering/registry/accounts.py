@@ -214,19 +214,9 @@ class Accounts:
                 f" {', '.join(agreed)}, not both."
             )
         for name in overrides.prices:
-            self._check_model(account_id, name)
+            at = f"Overrides of {account_id!r}: prices[{name!r}]"
+            self._prices.checked_name(name, at)
         return await self._apply(account_id, AccountChange(overrides=overrides))
-
-    def _check_model(self, account_id: str, name: str) -> None:
-        model = self._prices.model(name)
-        if model is None or model.name != name:
-            reason = "There is no such model in the plan."
-            if model is not None:
-                reason = f"It is an alias: write {model.name!r}."
-            raise ConfigurationError(
-                f"Overrides of {account_id!r}: prices[{name!r}] cannot be used."
-                f" {reason}"
-            )
 
     async def suspend(self, account_id: str, *, suspended: bool = True) -> Account:
         """Refuse every call of the account, or no longer."""

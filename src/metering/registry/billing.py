@@ -1,6 +1,6 @@
 """What an operator does with payments and credit, and what was used."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
@@ -9,7 +9,7 @@ from anyio import to_thread
 
 from metering.accounts import Account
 from metering.billing import usage_limit_demand
-from metering.clock import Clock
+from metering.clock import NS_PER_S, Clock
 from metering.errors import ConfigurationError, StorageError
 from metering.ledger import (
     CreditGrant,
@@ -18,15 +18,21 @@ from metering.ledger import (
     PaymentKind,
     PeriodState,
     checked_credit_reference,
+    checked_priority,
     period_named,
     period_of,
 )
 from metering.limiter import Limiter
 from metering.money import format_usd, parse_usd
+from metering.pricing import PriceBook
 from metering.registry.change import Change
 from metering.stores import ChargedEvent, Ledger, UsageTotal
 
 __all__ = ["Billing"]
+
+EXPIRED_AFTER_NS = 24 * 3600 * NS_PER_S
+"""How long after the end of credit its rest is booked as expired: calls that were
+admitted before the end have been posted by then."""
 
 _log = structlog.get_logger("metering")
 
@@ -37,31 +43,52 @@ class Billing:
     """Payments, credit and what was used. Reached as `Metering.billing`."""
 
     def __init__(
-        self, ledger: Ledger, change: Change, limiter: Limiter, *, clock: Clock
+        self,
+        ledger: Ledger,
+        change: Change,
+        limiter: Limiter,
+        *,
+        clock: Clock,
+        prices: PriceBook,
     ) -> None:
         self._ledger = ledger
         self._change = change
         self._limiter = limiter
         self._clock = clock
+        self._prices = prices
 
     async def record_payment(
-        self, account_id: str, *, usd: str, reference: str, kind: PaymentKind
+        self,
+        account_id: str,
+        *,
+        usd: str,
+        reference: str,
+        kind: PaymentKind,
+        refers_to: str | None = None,
     ) -> Account:
-        """Record money received, once a reference; the tier may rise with it.
+        """Record money that has come or gone back, once a reference.
+
+        The tier may rise or fall with it. Record what is settled: a payment that may
+        yet fail is none.
 
         Args:
             account_id: Who paid.
             usd: Dollars, as a decimal string.
             reference: The payment processor's id.
-            kind: `invoice`, `credit_purchase` or `early_payment`.
+            kind: `invoice`, `credit_purchase` or `early_payment`; `refund` or
+                `chargeback` where one of them was taken back, in part or whole.
+            refers_to: The reference of the payment that was taken back; of an invoice
+                payment, the invoice.
 
         Returns:
             The account as it is now.
 
         Raises:
             AccountNotFoundError: There is no such account.
-            ConfigurationError: The amount or the kind cannot be.
-            LedgerError: The reference is known with another account, kind or amount.
+            ConfigurationError: The amount or the kind cannot be, or it is not said what
+                was taken back.
+            LedgerError: The reference is known with another account, kind or amount, or
+                more was taken back than that account had paid.
         """
         if kind not in PaymentKind.__args__:  # type: ignore[attr-defined]
             kinds = ", ".join(PaymentKind.__args__)  # type: ignore[attr-defined]
@@ -72,9 +99,10 @@ class Billing:
             kind=kind,
             amount_p=parse_usd(usd),
             at_ns=self._clock(),
+            refers_to=refers_to,
         ).checked()
         before = await to_thread.run_sync(self._ledger.get, account_id)
-        period = period_of(before, payment.at_ns).key
+        period = await to_thread.run_sync(self._period_of, before, payment)
         demand = usage_limit_demand(account_id, period, 0, 0)
         # The budget is not seeded meanwhile: its seed would have the payment already.
         async with self._limiter.seeding(demand.key):
@@ -101,6 +129,15 @@ class Billing:
             _log.info("tier_changed", account=account_id, before=was.name, now=now.name)
         return account
 
+    def _period_of(self, account: Account, payment: Payment) -> str:
+        """Return the period in which a payment makes room, or that one had made."""
+        made_ns = payment.at_ns
+        if payment.takes_back:
+            for paid in self._ledger.payments(account.id):
+                if paid.reference == payment.refers_to:
+                    made_ns = paid.at_ns
+        return period_of(account, made_ns).key
+
     async def _know(self, key: str) -> None:
         try:
             await self._limiter.know(key)
@@ -115,6 +152,8 @@ class Billing:
         usd: str,
         reference: str,
         expires_ns: int | None = None,
+        models: Collection[str] | None = None,
+        priority: int = 50,
     ) -> Account:
         """Give promotional credit, once a reference.
 
@@ -123,12 +162,19 @@ class Billing:
             usd: Dollars, as a decimal string; above 0.
             reference: Your own name for it, unique within the account.
             expires_ns: The first instant at which new calls may not draw on it.
+            models: The models it pays for; None: for any.
+            priority: Credit with a lower one is drawn first; what was bought has 50.
 
         Raises:
             AccountNotFoundError: There is no such account.
-            ConfigurationError: The amount, the reference or the end cannot be.
-            LedgerError: The reference is known with another amount or end.
+            ConfigurationError: The amount, the reference or the end cannot be, or a
+                model is not in the plan.
+            LedgerError: The reference is known with another amount, end, priority or
+                other models.
         """
+        for name in models or ():
+            at = f"Credit {reference!r} of {account_id!r}: models[{name!r}]"
+            self._prices.checked_name(name, at)
         grant = CreditGrant(
             id=checked_credit_reference(reference),
             account_id=account_id,
@@ -136,6 +182,8 @@ class Billing:
             amount_p=parse_usd(usd),
             effective_ns=self._clock(),
             expires_ns=expires_ns,
+            models=None if models is None else tuple(sorted(models)),
+            priority=checked_priority(priority),
         )
         account, new = await to_thread.run_sync(self._ledger.grant_credit, grant)
         await self._change.tell(account)
@@ -147,6 +195,26 @@ class Billing:
             new=new,
         )
         return account
+
+    async def expire_credit(self) -> int:
+        """Book as expired what is left of credit that ended a day ago or earlier.
+
+        A running service does so every hour. The day lets calls that were admitted
+        before the end be posted; one that comes later still is owed or debt.
+
+        Returns:
+            Of how many grants something expired.
+        """
+        now_ns = self._clock()
+        expire = partial(
+            self._ledger.expire_credit,
+            ended_by_ns=now_ns - EXPIRED_AFTER_NS,
+            now_ns=now_ns,
+        )
+        expired = await to_thread.run_sync(expire)
+        if expired:
+            _log.info("credit_expired", grants=expired)
+        return expired
 
     async def credit(self, account_id: str) -> CreditState:
         """Return the account's credit as posted.

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 from metering.accounts import Account, TierBook
 from metering.backends.sql import identity, reading, schema
 from metering.backends.sql.credit import add_grant, find_grant, set_grant
+from metering.backends.sql.invoicing import note_payment
 from metering.backends.sql.rows import payment_of
 from metering.backends.sql.rules import (
     checked_grant,
@@ -88,7 +89,7 @@ def _settle(
 def _take_back(
     connection: Connection, account: Account, payment: Payment, tiers: TierBook
 ) -> PaymentReport:
-    original = _payment(connection, payment.refers_to or "")
+    original = _payment(connection, payment.checked().refers_to or "")
     if original is None:
         raise no_payment(payment)
     key = period_of(account, original.at_ns).key
@@ -112,6 +113,7 @@ def _record(
 ) -> None:
     connection.execute(insert(schema.payments).values(asdict(payment)))
     book(connection, books.paid(payment, effect.credit_p))
+    note_payment(connection, payment)
     identity.replace(connection, effect.account, tiers, payment.at_ns)
 
 

@@ -10,6 +10,7 @@ class TestMyLedger(LedgerContract):
 """
 
 from metering.testing.contracts.accounts import AccountStoreContract
+from metering.testing.contracts.books import BooksContract
 from metering.testing.contracts.funding import FundingContract
 from metering.testing.contracts.posting import PostingContract
 from metering.testing.contracts.prices import PriceStoreContract
@@ -26,8 +27,8 @@ __all__ = [
 ]
 
 
-class LedgerWriterContract(PostingContract, FundingContract):
-    """Events, payments and credit."""
+class LedgerWriterContract(PostingContract, FundingContract, BooksContract):
+    """Events, payments and credit, and the books of them."""
 
 
 class LedgerReaderContract(ReadingContract):

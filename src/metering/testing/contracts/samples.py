@@ -10,7 +10,16 @@ from metering.money import PICO
 from metering.stores import Ledger
 from metering.usage import Usage, UsageEvent
 
-__all__ = ["PLAN", "at", "key_of", "open_account", "paid", "promo", "used"]
+__all__ = [
+    "PLAN",
+    "at",
+    "key_of",
+    "open_account",
+    "paid",
+    "promo",
+    "taken_back",
+    "used",
+]
 
 PLAN = TierBook(
     (
@@ -90,6 +99,25 @@ def paid(
         kind=kind,
         amount_p=amount_p,
         at_ns=at_ns,
+    )
+
+
+def taken_back(
+    amount_p: int,
+    kind: PaymentKind = "refund",
+    *,
+    of: str | None = "pi_1",
+    reference: str = "re_1",
+    at_ns: int = _JANUARY_NS,
+) -> Payment:
+    """Return what takes a payment of `acme` back."""
+    return Payment(
+        reference=reference,
+        account_id="acme",
+        kind=kind,
+        amount_p=amount_p,
+        at_ns=at_ns,
+        refers_to=of,
     )
 
 
