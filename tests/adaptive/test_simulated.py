@@ -51,6 +51,11 @@ def test_it_holds_where_nothing_was_tuned(name: str) -> None:
     assert measures.fairness.jain >= 0.93
 
 
+def test_a_pool_that_was_away_is_used_again() -> None:
+    """It answered 503 for 20 s, and refuses nothing since."""
+    assert measure(run("restart", Ours())).goodput >= 0.85
+
+
 def test_without_a_limiter_the_bounds_are_missed(base: Measures) -> None:
     """So that a bound which anything meets is noticed."""
     assert 3 == len(missed("capdrop", measure(run("capdrop", Law())), base))

@@ -5,6 +5,10 @@ from metering.clock import NS_PER_S
 
 __all__ = ["Pace"]
 
+_BACK_AFTER_S = 20
+"""A metered upstream refuses more often than that. One that does not was away: what it
+took of late says nothing of what it can take."""
+
 
 class Pace:
     """A bucket that fills at a little less than what the upstream took.
@@ -18,6 +22,7 @@ class Pace:
         self._taken_per_s = 0.0
         self._level = 0.0
         self._filled_ns = 0
+        self._calm_s = 0
         self.per_s: float | None = None
 
     def allows(self, now_ns: int) -> bool:
@@ -42,10 +47,19 @@ class Pace:
             if self.per_s is None:
                 self._level, self._filled_ns = 0.0, now_ns
             self.per_s = max(0.2, self._kept * self._taken_per_s)
+            self._calm_s = 0
         elif self.per_s is not None:
-            self.per_s *= 1.0 + self._growth
+            self.per_s = self._grown(self.per_s)
             if self.per_s > 2.0 * self._taken_per_s + 10.0:
                 self.per_s = None
+
+    def _grown(self, per_s: float) -> float:
+        """Grow slowly where the upstream is metered, fast where it was only away."""
+        self._calm_s += 1
+        back_s = max(0, self._calm_s - _BACK_AFTER_S)
+        if back_s:
+            per_s = max(per_s, self._taken_per_s)
+        return per_s * (1.0 + self._growth * (1 + back_s))
 
     def _fill(self, per_s: float, now_ns: int) -> None:
         elapsed_s = (now_ns - self._filled_ns) / NS_PER_S
