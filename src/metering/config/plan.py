@@ -78,8 +78,8 @@ class Plan:
             for a path that is left alone.
         journal: When a journal line is safe.
         data: Directory of the journal and of the default ledger; None: the default.
-        ledger: Path of the ledger, or `sqlite:///` and a path; None: in the data
-            directory.
+        ledger: Path of the ledger, `sqlite:///` and a path, or `postgresql://`; None:
+            an SQLite file in the data directory.
         limits_store: URL of the store of limits; None: the memory of the process.
         windows_store: URL of the storage of windows; None: the memory of the process.
         outage: What a node does while a shared store of limits is away.
