@@ -119,6 +119,51 @@ def test_paid_calls_are_held_lowest_class_first_and_only_when_the_queue_is_old(
     assert ("refused", "platform_busy") == (verdict.kind, verdict.reason)
 
 
+def hold_paid(platform) -> tuple[list[str], str, str]:
+    """Let so many paid calls run for so long that a paid and a free one wait."""
+    running = [platform.ask(klass=2)[0] for _ in range(30)]
+    platform.pass_time(3)
+    free, _ = platform.ask(klass=0)
+    paid, verdict = platform.ask(klass=1)
+    assert verdict.kind == "wait"
+    return running, free, paid
+
+
+def test_those_who_pay_leave_the_room_first(platform):
+    running, free, paid = hold_paid(platform)
+    for request_id in running:
+        platform.answer(request_id)
+    assert platform.pool.poll(platform.now_ns).go[0] == paid
+    platform.answer(paid)
+    assert platform.pool.poll(platform.now_ns).go in {(free,), ()}
+
+
+def test_a_free_call_that_comes_does_not_go_before_a_paid_one_that_waits(platform):
+    running, free, paid = hold_paid(platform)
+    platform.pool.leave(free, platform.now_ns)
+    for request_id in running:
+        platform.answer(request_id)
+    platform.ask(klass=0)
+    assert platform.pool.poll(platform.now_ns).go[0] == paid
+
+
+def test_a_paid_call_goes_whenever_a_free_one_may(platform):
+    """What is seen says stop, the platform's own gauge says nobody is queued."""
+    hold_paid(platform)
+    platform.pass_time(12)
+    assert platform.ask(klass=2)[1].kind == "refused"
+    platform.pool.push_gauge(0, platform.now_ns)
+    assert platform.ask(klass=2)[1].kind == "go"
+
+
+def test_ten_minutes_without_need_make_it_forget_the_budget(platform):
+    platform.overload(10)
+    platform.pass_time(590)
+    assert platform.explain().budget_per_s is not None
+    platform.pass_time(20)
+    assert platform.explain().budget_per_s is None
+
+
 def test_only_class_0_has_a_limit_that_moves(platform):
     platform.overload(10)
     assert platform.limit() < 60.0
