@@ -1,4 +1,4 @@
-"""Pure rules of the ledger: periods, credit, payments. Stores apply them atomically."""
+"""Pure rules of the ledger: periods, credit, payments, invoices; stores apply them."""
 
 from metering.ledger.alerts import (
     THRESHOLDS,
@@ -10,6 +10,19 @@ from metering.ledger.alerts import (
     usage_allowance,
 )
 from metering.ledger.books import Transfer, balances_p
+from metering.ledger.corrections import (
+    OF_CORRECTION,
+    Correction,
+    CorrectionKind,
+    Revision,
+    Standing,
+    correction_transfers,
+    drawn,
+    moved_to_credit,
+    reduced,
+    revise,
+    standing_of,
+)
 from metering.ledger.credit import (
     OF_PAYMENT,
     SIGN_UP,
@@ -22,6 +35,22 @@ from metering.ledger.credit import (
     checked_priority,
     credit_ceiling_p,
     draw_credit,
+)
+from metering.ledger.invoices import (
+    CENT_P,
+    OF_INVOICE,
+    SETTLE_GRACE_NS,
+    Invoice,
+    InvoiceLine,
+    LineKind,
+    allotted_cents,
+    carried_over,
+    checked_closing,
+    checked_invoice_payment,
+    draw_up,
+    invoice_id,
+    not_yet_billed,
+    rounding_of,
 )
 from metering.ledger.notices import (
     NOTICE_KINDS,
@@ -59,8 +88,12 @@ from metering.ledger.periods import (
 )
 
 __all__ = [
+    "CENT_P",
     "NOTICE_KINDS",
+    "OF_CORRECTION",
+    "OF_INVOICE",
     "OF_PAYMENT",
+    "SETTLE_GRACE_NS",
     "SIGN_UP",
     "TAKEN_BACK",
     "THRESHOLDS",
@@ -69,9 +102,14 @@ __all__ = [
     "AlertSubject",
     "Allowance",
     "Charge",
+    "Correction",
+    "CorrectionKind",
     "CreditGrant",
     "CreditState",
     "Draw",
+    "Invoice",
+    "InvoiceLine",
+    "LineKind",
     "Notice",
     "NoticeKind",
     "Notices",
@@ -80,20 +118,32 @@ __all__ = [
     "PaymentKind",
     "Period",
     "PeriodState",
+    "Revision",
     "ScopedCredit",
     "Settled",
+    "Standing",
     "Subscription",
     "Transfer",
     "alerts_of",
+    "allotted_cents",
     "balances_p",
+    "carried_over",
     "checked_anchor_day",
+    "checked_closing",
     "checked_credit_reference",
+    "checked_invoice_payment",
     "checked_period_key",
     "checked_priority",
     "checked_time_zone",
+    "correction_transfers",
     "credit_allowance",
     "credit_ceiling_p",
     "draw_credit",
+    "draw_up",
+    "drawn",
+    "invoice_id",
+    "moved_to_credit",
+    "not_yet_billed",
     "notice_kind",
     "notice_of_alert",
     "notice_of_payment",
@@ -103,8 +153,12 @@ __all__ = [
     "period_at",
     "period_named",
     "period_of",
+    "reduced",
+    "revise",
     "revised",
+    "rounding_of",
     "settle_payment",
+    "standing_of",
     "take_back",
     "usage_allowance",
 ]

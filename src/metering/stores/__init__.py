@@ -5,6 +5,13 @@ asynchronous, for they sit on the way of every call; the others are synchronous 
 called from worker threads.
 """
 
+from metering.stores.invoices import (
+    BudgetFreed,
+    CorrectionReport,
+    CorrectionStore,
+    InvoiceStore,
+    UnbilledPeriod,
+)
 from metering.stores.ledger import (
     AccountChange,
     AccountStore,
@@ -33,7 +40,11 @@ __all__ = [
     "AccountChange",
     "AccountStore",
     "AccountVersions",
+    "BudgetFreed",
     "ChargedEvent",
+    "CorrectionReport",
+    "CorrectionStore",
+    "InvoiceStore",
     "KeyRecord",
     "Ledger",
     "LedgerReader",
@@ -48,6 +59,7 @@ __all__ = [
     "SettleResult",
     "Snapshots",
     "Status",
+    "UnbilledPeriod",
     "UsageTotal",
     "WindowStore",
 ]

@@ -16,6 +16,7 @@ from metering.ledger import (
     PeriodState,
 )
 from metering.pricing import PriceVersion
+from metering.stores.invoices import CorrectionStore, InvoiceStore
 from metering.stores.outbox import Outbox
 from metering.usage import Usage, UsageEvent
 
@@ -272,7 +273,15 @@ class LedgerReader(Protocol):
         ...
 
 
-class Ledger(AccountStore, PriceStore, LedgerWriter, LedgerReader, Protocol):
+class Ledger(
+    AccountStore,
+    PriceStore,
+    LedgerWriter,
+    LedgerReader,
+    InvoiceStore,
+    CorrectionStore,
+    Protocol,
+):
     """All that is kept in one database."""
 
     @property

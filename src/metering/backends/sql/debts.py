@@ -12,6 +12,7 @@ __all__ = ["repay_debt"]
 _AT_ONCE = 500
 
 _accounts = schema.accounts.c
+_corrections = schema.corrections.c
 _draws = schema.draws.c
 _events = schema.usage_events.c
 _grants = schema.credit_grants.c
@@ -80,10 +81,15 @@ def _repay_some(connection: Connection, grant: CreditGrant, left_p: int) -> int:
 
 
 def _oldest(connection: Connection, grant: CreditGrant) -> list[tuple[str, int, int]]:
+    # A call that was corrected costs something else now.
+    corrected = select(_corrections.event_id).where(
+        _corrections.account_id == grant.account_id
+    )
     wanted = select(_events.id, _events.rest_p, _next_position).where(
         _events.account_id == grant.account_id,
         _events.funding == "credit",
         _events.rest_p > 0,
+        _events.id.not_in(corrected),
     )
     if grant.models is not None:
         wanted = wanted.where(_events.model.in_(grant.models))

@@ -10,20 +10,40 @@ from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DBAPIError
 
 from metering.accounts import Account, ApiKey, TierBook
-from metering.backends.sql import identity, key_spending, pricing, reading
+from metering.backends.sql import (
+    correcting,
+    identity,
+    invoicing,
+    key_spending,
+    pricing,
+    reading,
+    standings,
+)
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
 from metering.backends.sql.outbox import SqlOutbox
 from metering.backends.sql.telling import Telling
 from metering.backends.sql.transfers import balances_p
-from metering.ledger import CreditGrant, CreditState, Notices, Payment, PeriodState
+from metering.ledger import (
+    Correction,
+    CreditGrant,
+    CreditState,
+    Invoice,
+    Notices,
+    Payment,
+    PeriodState,
+    Revision,
+    Standing,
+)
 from metering.pricing import PriceVersion
 from metering.stores import (
     AccountChange,
     ChargedEvent,
+    CorrectionReport,
     KeyRecord,
     PaymentReport,
     PostReport,
+    UnbilledPeriod,
     UsageTotal,
 )
 from metering.usage import UsageEvent
@@ -161,6 +181,73 @@ class SqlLedger:
         while some := self._write(expire_credit, ended_by_ns, now_ns):
             expired += some
         return expired
+
+    # Invoices and corrections
+
+    def close_period(
+        self, account_id: str, period: str, *, now_ns: int, grace_ns: int
+    ) -> Invoice:
+        """Make a period's invoice; see `InvoiceStore.close_period`."""
+        return self._write(
+            invoicing.close_period,
+            account_id,
+            period,
+            self._tiers,
+            now_ns=now_ns,
+            grace_ns=grace_ns,
+        )
+
+    def invoice(self, invoice_id: str) -> Invoice | None:
+        """Return an invoice; see `InvoiceStore.invoice`."""
+        return self._read(invoicing.invoice, invoice_id)
+
+    def invoices(
+        self, account_id: str | None = None, *, after: str = "", limit: int = 100
+    ) -> list[Invoice]:
+        """Return invoices by id; see `InvoiceStore.invoices`."""
+        return self._read(invoicing.invoices, account_id, after, limit)
+
+    def unbilled(
+        self, *, after: tuple[str, str] = ("", ""), limit: int = 100
+    ) -> list[UnbilledPeriod]:
+        """Return what is not on an invoice; see `InvoiceStore.unbilled`."""
+        return self._read(invoicing.unbilled, after, limit)
+
+    def correct(
+        self, revisions: Sequence[Revision], *, now_ns: int
+    ) -> CorrectionReport:
+        """Correct charges; see `CorrectionStore.correct`."""
+        return self._write(correcting.correct, revisions, self._tiers, now_ns)
+
+    def standing(self, event_id: str) -> Standing | None:
+        """Return what an event costs now; see `CorrectionStore.standing`."""
+        return self._read(standings.standing, event_id)
+
+    def standings(
+        self, model: str, from_ns: int, to_ns: int, *, after: str = "", limit: int = 500
+    ) -> list[Standing]:
+        """Return what a model's calls cost now; see `CorrectionStore.standings`."""
+        find = standings.standings
+        return self._read(find, model, from_ns, to_ns, after=after, limit=limit)
+
+    def standings_of_period(
+        self,
+        account_id: str,
+        period: str,
+        *,
+        after: tuple[int, str] = (-1, ""),
+        limit: int = 500,
+    ) -> list[Standing]:
+        """Return a period's calls; see `CorrectionStore.standings_of_period`."""
+        find = standings.standings_of_period
+        return self._read(find, account_id, period, after, limit)
+
+    def corrections(
+        self, account_id: str, booked_period: str, *, after: str = "", limit: int = 500
+    ) -> list[Correction]:
+        """Return a period's corrections; see `CorrectionStore.corrections`."""
+        find = standings.corrections
+        return self._read(find, account_id, booked_period, after, limit)
 
     # Reading
 

@@ -6,6 +6,7 @@ from sqlalchemy import Connection, select
 from metering.accounts import Account, TierBook
 from metering.backends.sql import identity, reading, schema
 from metering.backends.sql.credit import add_grant, find_grant, set_grant
+from metering.backends.sql.invoicing import note_payment
 from metering.backends.sql.rows import payment_of
 from metering.backends.sql.rules import (
     checked_grant,
@@ -112,6 +113,7 @@ def _record(
 ) -> None:
     connection.execute(insert(schema.payments).values(asdict(payment)))
     book(connection, books.paid(payment, effect.credit_p))
+    note_payment(connection, payment)
     identity.replace(connection, effect.account, tiers, payment.at_ns)
 
 

@@ -32,6 +32,7 @@ from metering.usage import Usage
 __all__ = [
     "accounts",
     "credit",
+    "draws_of_events",
     "events",
     "exact_sum",
     "grants",
@@ -125,7 +126,7 @@ def events(
         table.c.period.desc(), table.c.admitted_ns.desc(), table.c.id.desc()
     )
     rows = connection.execute(wanted.limit(max(limit, 0))).mappings().all()
-    paid = _draws(connection, (row["id"] for row in rows))
+    paid = draws_of_events(connection, (row["id"] for row in rows))
     return [
         ChargedEvent(
             event_of(row),
@@ -179,7 +180,10 @@ def accounts(connection: Connection, after: str, limit: int) -> list[Account]:
     return [account_of(row) for row in rows]
 
 
-def _draws(connection: Connection, event_ids: Iterable[str]) -> dict[str, list[Draw]]:
+def draws_of_events(
+    connection: Connection, event_ids: Iterable[str]
+) -> dict[str, list[Draw]]:
+    """Return what credit paid of events; of others nothing."""
     table = schema.draws
     draws: dict[str, list[Draw]] = defaultdict(list)
     for ids in sliced(event_ids):

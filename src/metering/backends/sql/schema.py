@@ -27,6 +27,7 @@ __all__ = [
     "accounts",
     "alert_firings",
     "api_keys",
+    "correction_draws",
     "corrections",
     "credit_grants",
     "draws",
@@ -157,6 +158,8 @@ periods = Table(
     Column("early_paid_p", _Int, nullable=False),
     Column("epoch", _Int, nullable=False),
     Column("corrected_p", _Int, nullable=False, server_default="0"),  # of earlier ones
+    Column("invoiced_p", _Int),  # what of spent_p is on invoices; null: none was made
+    Column("invoiced_early_p", _Int),
     PrimaryKeyConstraint("account_id", "period"),
     CheckConstraint("spent_p >= 0", name="periods_spent"),
     CheckConstraint("early_paid_p BETWEEN 0 AND spent_p", name="periods_early_paid"),
@@ -230,6 +233,7 @@ corrections = Table(
     Column("account_id", _Text, nullable=False),
     Column("kind", _Text, nullable=False),
     Column("amount_p", _Int, nullable=False),  # below 0 where it takes a charge back
+    Column("rest_p", _Int, nullable=False),  # what of it is not credit's
     Column("price_version", _Text, nullable=False),
     Column("period", _Text, nullable=False),  # the event's
     Column("booked_period", _Text, nullable=False),  # whose invoice tells it
@@ -237,6 +241,17 @@ corrections = Table(
     Column("at_ns", _Int, nullable=False),
     Index("corrections_of_event", "event_id"),
     Index("corrections_booked", "account_id", "booked_period"),
+    **_CLUSTERED,
+)
+
+correction_draws = Table(
+    "correction_draws",
+    metadata,
+    Column("correction_id", _Text, ForeignKey("corrections.id"), nullable=False),
+    Column("position", _Int, nullable=False),
+    Column("grant_id", _Text, nullable=False),
+    Column("amount_p", _Int, nullable=False),  # below 0 where the grant got it back
+    PrimaryKeyConstraint("correction_id", "position"),
     **_CLUSTERED,
 )
 

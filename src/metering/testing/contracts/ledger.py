@@ -11,7 +11,9 @@ class TestMyLedger(LedgerContract):
 
 from metering.testing.contracts.accounts import AccountStoreContract
 from metering.testing.contracts.books import BooksContract
+from metering.testing.contracts.correcting import CorrectingContract
 from metering.testing.contracts.funding import FundingContract
+from metering.testing.contracts.invoicing import InvoicingContract
 from metering.testing.contracts.posting import PostingContract
 from metering.testing.contracts.prices import PriceStoreContract
 from metering.testing.contracts.reading import ReadingContract
@@ -40,6 +42,8 @@ class LedgerContract(
     PriceStoreContract,
     LedgerWriterContract,
     LedgerReaderContract,
+    InvoicingContract,
+    CorrectingContract,
 ):
     """All that is kept in one database.
 

@@ -91,6 +91,8 @@ def paid(
     reference: str = "pi_1",
     account_id: str = "acme",
     at_ns: int = _JANUARY_NS,
+    *,
+    refers_to: str | None = None,
 ) -> Payment:
     """Return a payment."""
     return Payment(
@@ -99,6 +101,7 @@ def paid(
         kind=kind,
         amount_p=amount_p,
         at_ns=at_ns,
+        refers_to=refers_to,
     )
 
 

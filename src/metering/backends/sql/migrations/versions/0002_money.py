@@ -48,7 +48,11 @@ def _add_columns() -> None:
             _int("expired_p", default="0"),
             _int("withdrawn_p", default="0"),
         ),
-        "periods": (_int("corrected_p", default="0"),),
+        "periods": (
+            _int("corrected_p", default="0"),
+            _int("invoiced_p", null=True),
+            _int("invoiced_early_p", null=True),
+        ),
         "usage_events": (_int("audio_ms", default="0"), _int("images", default="0")),
     }
     for table, columns in added.items():
@@ -74,6 +78,7 @@ def _create_books() -> None:
         _text("account_id"),
         _text("kind"),
         _int("amount_p"),
+        _int("rest_p"),
         _text("price_version"),
         _text("period"),
         _text("booked_period"),
@@ -86,6 +91,16 @@ def _create_books() -> None:
     op.create_index("corrections_of_event", "corrections", ["event_id"])
     op.create_index(
         "corrections_booked", "corrections", ["account_id", "booked_period"]
+    )
+    op.create_table(
+        "correction_draws",
+        _text("correction_id"),
+        _int("position"),
+        _text("grant_id"),
+        _int("amount_p"),
+        sa.PrimaryKeyConstraint("correction_id", "position"),
+        sa.ForeignKeyConstraint(["correction_id"], ["corrections.id"]),
+        **_CLUSTERED,
     )
     op.create_table(
         "transfers",
