@@ -106,6 +106,12 @@ def open_service(tmp_path: Path) -> Opener:
     return Opener(tmp_path)
 
 
+@pytest.fixture
+def answering() -> Answering:
+    """Return an app to run a service around."""
+    return Answering()
+
+
 @pytest.fixture(scope="session")
 def at() -> Callable[[str], int]:
     """Return the function that reads an instant."""
