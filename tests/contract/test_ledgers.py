@@ -28,6 +28,7 @@ def shared_url(postgres):
     return postgres.migrated()
 
 
+@pytest.mark.timeout(60)
 class TestPostgres(LedgerContract):
     @pytest.fixture
     def ledger(self, shared_url, empty_tables):

@@ -135,8 +135,8 @@ class BooksContract:
     def test_credit_of_many_accounts_expires(self, ledger: Ledger) -> None:
         """More of them than one transaction takes."""
         for number in range(501):
-            open_account(ledger, f"a{number}")
-            ledger.grant_credit(promo(1, f"a{number}", expires_ns=_NOW_NS))
+            account = Account(id=f"a{number}", created_ns=1)
+            ledger.create(account, promo(1, account.id, expires_ns=_NOW_NS))
 
         expired = ledger.expire_credit(ended_by_ns=_NOW_NS, now_ns=_NOW_NS)
 
