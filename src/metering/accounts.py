@@ -267,6 +267,7 @@ class Tier:
         lifetime_paid_min_p: Settled payments it takes; None: only a pin leads here.
         payment_method: Whether a payment method is enough or needed to qualify.
         requests: Request quotas by model class.
+        adaptive: Model classes whose requests get what the platform can spare.
         output_tokens_max: Tokens that one request may write, over all its outputs each.
         reasoning_output_tokens_max: The same of models that reason; None: no other.
         usage_limit_p: Monthly limit in pico-dollars; None for no monthly limit.
@@ -278,6 +279,7 @@ class Tier:
     lifetime_paid_min_p: int | None = 0
     payment_method: bool = False
     requests: dict[ModelClass, tuple[RateQuota, ...]] = field(default_factory=dict)
+    adaptive: frozenset[ModelClass] = frozenset()
     output_tokens_max: int
     reasoning_output_tokens_max: int | None = None
     usage_limit_p: int | None = None

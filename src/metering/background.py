@@ -37,7 +37,7 @@ class Background:
     anew in the next one.
 
     Args:
-        run: What the task does; it ends only by being cancelled.
+        run: What the task does. If it ends, it is begun anew when it is wanted again.
     """
 
     def __init__(self, run: Run) -> None:
@@ -73,5 +73,11 @@ class Background:
         except (ImportError, RuntimeError):
             return  # no loop runs any more: whoever closes the service does the rest
         if token is not self._trio_token:
-            trio.lowlevel.spawn_system_task(self._run)
+            trio.lowlevel.spawn_system_task(self._run_in_trio)
             self._trio_token = token
+
+    async def _run_in_trio(self) -> None:
+        try:
+            await self._run()
+        finally:
+            self._trio_token = None

@@ -10,7 +10,14 @@ from metering.errors import ConfigurationError
 from metering.quota import BudgetQuota, Demand, Quota, RateQuota, Unit, Window
 from metering.usage import Usage
 
-__all__ = ["OWN_SUBJECTS", "LimitRule", "LimitUnit", "demands_of", "units_used"]
+__all__ = [
+    "OWN_SUBJECTS",
+    "LimitRule",
+    "LimitUnit",
+    "demands_of",
+    "key_part",
+    "units_used",
+]
 
 LimitUnit = Literal["requests", "tokens", "input_tokens", "output_tokens", "running"]
 """What a limit counts. `running` is how many calls run at once."""
@@ -144,14 +151,15 @@ def _name(rule: LimitRule, quota: Quota, at: int) -> str:
 
 def _key(rule: LimitRule, values: Mapping[str, str]) -> str:
     # All keys of one account share a slot of a cluster, by what the braces hold.
-    others = ":".join(_part(v) for name, v in values.items() if name != "account")
+    others = ":".join(key_part(v) for name, v in values.items() if name != "account")
     account = values.get("account")
     if account is None:
         return f"{{limit:{rule.name}:{others}}}"
     return f"{{{account}}}:limit:{rule.name}:{others}"
 
 
-def _part(value: str) -> str:
+def key_part(value: str) -> str:
+    """Return what stands for a value in the key of a quota."""
     # What a client may choose has no bound of its own, and might hold braces, or what a
     # store refuses in a key: NUL, other controls, half a surrogate pair.
     plain = value.isascii() and value.isprintable()

@@ -133,7 +133,8 @@ class LocalShare:
     def _share(self, demand: Demand) -> Quota:
         quota, nodes = demand.quota, self._policy.nodes
         if isinstance(quota, RateQuota):
-            burst = max(1, (quota.burst or quota.amount) // nodes)
+            least = demand.cost if demand.unit == "requests" else 1
+            burst = max(least, (quota.burst or quota.amount) // nodes)
             per_ns = quota.per_ns * nodes
             if per_ns <= _PER_NS_MAX:
                 return RateQuota(quota.amount, per_ns, burst)

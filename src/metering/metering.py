@@ -1,6 +1,7 @@
 """The composition root: a plan and a data home become services around an app."""
 
 import os
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -42,6 +43,7 @@ from metering.errors import ConfigurationError
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
+from metering.platform import Platform
 from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change
 from metering.stores import Ledger, LimitStore, Snapshots, WindowStore
@@ -96,6 +98,8 @@ class Metering:
         billing: Records payments, grants credit, looks up usage and charges.
         ledger: Where all of that is kept. Its methods block: call them in a thread.
         plan: The plan.
+        platform: What tiers get whose requests are adaptive, and why: `explain()`;
+            None where no tier is.
         data: The data home: journal, and ledger unless the plan names another.
     """
 
@@ -135,6 +139,11 @@ class Metering:
         )
         biller = Biller(plan.prices, self.ledger, self._recorder.journal)
         self._limiter = _limiter(plan, self.limit_store, self._windows, biller, clock)
+        self.platform: Platform | None = None
+        if plan.adaptive is not None:
+            # Load is felt on a clock that never steps; one that is given is obeyed.
+            steady = time.monotonic_ns if clock is system_clock else clock
+            self.platform = Platform(plan.adaptive, clock=steady)
         change = Change(self._resolver, self.limit_store)
         self.accounts = Accounts(
             self.ledger,
@@ -157,6 +166,7 @@ class Metering:
             clock=clock,
             resolver=self._resolver,
             limiter=self._limiter,
+            platform=self.platform,
             biller=biller,
             journal=self._recorder.journal,
             subjects=_known_subjects(plan.limits, subjects or {}),
@@ -241,6 +251,8 @@ class Metering:
             self._upkeep.stop()
             await self._limiter.close(SETTLE_S)
             await to_thread.run_sync(self._close)
+        if self.platform is not None:
+            self.platform.stop()
         await self.limit_store.aclose()
         if self._windows is not None:
             await self._windows.aclose()

@@ -22,6 +22,7 @@ class Resolved:
         key_limit_p: What calls with that key may cost in a period, or None.
         tier: The tier just then.
         requests: One request's demands on the request quotas, by model class.
+        adaptive: Model classes whose request quota the platform decides.
         output_tokens_max: Cap of one output, in tokens.
         reasoning_output_tokens_max: The same of models that reason.
         usage_limit_p: Monthly limit in pico-dollars, or None.
@@ -37,6 +38,7 @@ class Resolved:
     key_limit_p: int | None
     tier: Tier
     requests: Mapping[ModelClass, tuple[Demand, ...]]
+    adaptive: frozenset[ModelClass]
     output_tokens_max: int
     reasoning_output_tokens_max: int
     usage_limit_p: int | None
@@ -82,6 +84,7 @@ def resolved(
             kind: tuple(_request(f"{{{account.id}}}:rpm:{kind}", rates))
             for kind, rates in quotas.items()
         },
+        adaptive=tier.adaptive.difference(agreed.requests),
         output_tokens_max=cap,
         reasoning_output_tokens_max=next(filter(None, reasoning_caps), cap),
         usage_limit_p=tier.usage_limit_p if limit is None else limit,

@@ -3,7 +3,7 @@
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,10 @@ import pytest
 from metering import Metering
 from metering.backends.sql import SqlLedger
 from metering.billing import usage_limit_demand
+from metering.clock import NS_PER_S
 from metering.config import Plan, plan_from_preset
 from metering.money import PICO
+from metering.quota import RateQuota
 from metering.testing.clock import ManualClock
 from metering.testing.model import FakeModel
 
@@ -25,6 +27,16 @@ LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 TIMED = "Qwen/Qwen3-32B"
 FREE = "LGAI-EXAONE/K-EXAONE-236B-A23B"
 CHAT = {"model": LLAMA, "messages": [{"role": "user", "content": "a b c"}]}
+
+
+def preset() -> Plan:
+    """Return the preset with a limit of tier 0 that stands still: 10 a minute."""
+    plan = plan_from_preset("friendli")
+    lowest, *others = plan.tiers.tiers
+    ten = (RateQuota(10, 60 * NS_PER_S),)
+    fixed = replace(lowest, adaptive=frozenset(), requests={"paid": ten, "free": ten})
+    tiers = replace(plan.tiers, tiers=(fixed, *others))
+    return replace(plan, adaptive=None, tiers=tiers)
 
 
 @dataclass
@@ -86,9 +98,7 @@ class Opener:
 
     def plan(self, **fields: Any) -> Plan:
         """Return the preset with other fields."""
-        base = plan_from_preset("friendli")
-        own = {name: getattr(base, name) for name in base.__dataclass_fields__}
-        return Plan(**(own | {"data": str(self._data)} | fields))
+        return replace(preset(), **({"data": str(self._data)} | fields))
 
     @asynccontextmanager
     async def __call__(

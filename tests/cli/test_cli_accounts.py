@@ -43,7 +43,7 @@ def test_an_account_begins_with_its_credit(read, acme):
 
     assert {"level": 0, "name": "Tier 0"} == account["tier"]
     assert "5" == account["may"]["credit"]["left_usd"]
-    assert ["10/minute"] == account["may"]["requests"]["paid"]
+    assert ["adaptive"] == account["may"]["requests"]["paid"]
 
 
 def test_created_again_it_stays_as_it_is(run, read, acme):

@@ -65,4 +65,4 @@ async def test_what_they_change_is_seen_a_second_later(service):
 
     assert [200, 403, 200] == [a.status_code for a in (before, suspended, paid)]
     limits = [a.headers["x-ratelimit-limit-requests"] for a in (before, paid)]
-    assert ["10", "1000"] == limits
+    assert ["60", "1000"] == limits

@@ -20,7 +20,7 @@ CENT_P = PICO // 100
 
 # level: paid and free requests a minute, output tokens, dollars a month, funding
 TIERS = {
-    0: (10, 10, 4_096, None, "credit"),  # requests: a stand-in for the adaptive limit
+    0: (None, None, 4_096, None, "credit"),  # adaptive
     1: (100, 60, 16_384, 50, "postpaid"),
     2: (1_000, 1_000, 16_384, 500, "postpaid"),
     3: (5_000, 5_000, 32_768, 5_000, "postpaid"),
@@ -73,12 +73,12 @@ def test_has_exactly_these_tiers_and_models() -> None:
 def test_each_tier_has_the_limits_of_its_row(level: int) -> None:
     paid, free, output_tokens_max, usage_limit, funding = TIERS[level]
     tier = PLAN.tiers.by_level(level)
-    requests: dict[ModelClass, tuple[RateQuota, ...]] = {
-        "paid": (RateQuota(paid, MINUTE_NS),),
-        "free": (RateQuota(free, MINUTE_NS),),
-    }
+    both: dict[ModelClass, int | None] = {"paid": paid, "free": free}
+    requests = {name: (RateQuota(rpm, MINUTE_NS),) for name, rpm in both.items() if rpm}
+    adaptive = {name for name, rpm in both.items() if rpm is None}
 
     assert requests == tier.requests
+    assert adaptive == tier.adaptive
     assert output_tokens_max == tier.output_tokens_max
     assert (usage_limit and usage_limit * PICO) == tier.usage_limit_p
     assert funding == tier.funding
@@ -199,5 +199,5 @@ def test_a_model_that_is_not_listed_has_no_price() -> None:
 def test_its_notes_tell_what_is_assumed() -> None:
     notes = " ".join(PLAN.notes)
 
-    for told in ("adaptive limiter", "$5", "300 seconds", "overrides", "2026-02-12"):
+    for told in ("adaptive", "$5", "300 seconds", "overrides", "2026-02-12"):
         assert told in notes

@@ -2,6 +2,7 @@
 
 import re
 import tomllib
+from decimal import Decimal
 from pathlib import Path
 
 import msgspec
@@ -22,8 +23,10 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "`[outage]`": schema.OutageTable,
     "`[[routes]]`": schema.RouteTable,
     "`[[tiers]]`": schema.TierTable,
-    "`[tiers.requests]`": schema.RequestTable,
+    "`[tiers.requests]`": schema.TierRequestTable,
     "`{ rate, burst }`": schema.RateTable,
+    "`[adaptive]`": schema.AdaptiveTable,
+    "`[[adaptive.pools]]`": schema.PoolTable,
     "`[[limits]]`": schema.LimitTable,
     "`[[models]]`": schema.ModelTable,
     "`[[models.prices]]`": schema.PriceTable,
@@ -49,7 +52,9 @@ def shown(field: msgspec.structs.FieldInfo) -> object:
     default = field.default
     if isinstance(default, Count | Dollars):
         return default.units if isinstance(default, Count) else default.pico
-    return "none" if default in (None, (), schema.RequestTable()) else default
+    if isinstance(default, Decimal):
+        return float(default)
+    return "none" if default in (None, (), schema.TierRequestTable()) else default
 
 
 def written(cell: str, field: msgspec.structs.FieldInfo) -> object:

@@ -77,7 +77,7 @@ def test_tells_of_the_cap_and_of_the_risen_tier(demo):
 
     assert "x-output-tokens-limit: 16384" in said
     assert re.search(r"startup +Tier 1 +Tier 2 +1,000 +16,384 +\$50 ", said)
-    assert re.search(r"newcomer +Tier 0 +Tier 0 +10 +4,096 +\$0 +\$0.40", said)
+    assert re.search(r"newcomer +Tier 0 +Tier 0 +adaptive +4,096 +\$0 +\$0.40", said)
     assert "100 before, 1000 after" in " ".join(said.split())
 
 

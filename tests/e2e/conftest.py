@@ -15,13 +15,25 @@ from anyio.from_thread import BlockingPortal, start_blocking_portal
 from openai import AsyncOpenAI, OpenAI
 
 from metering import Metering
-from metering.config import plan_from_preset
+from metering.clock import NS_PER_S
+from metering.config import Plan, plan_from_preset
+from metering.quota import RateQuota
 from metering.testing.clock import ManualClock
 from metering.testing.model import FakeModel
 from metering.usage import UsageEvent
 
 DEADLINE_S = 10.0
 POLL_S = 0.005
+
+
+def preset() -> Plan:
+    """Return the preset with a limit of tier 0 that stands still: 10 a minute."""
+    plan = plan_from_preset("friendli")
+    lowest, *others = plan.tiers.tiers
+    ten = (RateQuota(10, 60 * NS_PER_S),)
+    fixed = replace(lowest, adaptive=frozenset(), requests={"paid": ten, "free": ten})
+    tiers = replace(plan.tiers, tiers=(fixed, *others))
+    return replace(plan, adaptive=None, tiers=tiers)
 
 
 class Arrivals:
@@ -84,7 +96,7 @@ class Service:
 def serve(data: Path, model: FakeModel, fields: dict[str, Any]) -> Iterator[Service]:
     """Run a server until the block ends."""
     clock = ManualClock()
-    plan = replace(plan_from_preset("friendli"), data=str(data), **fields)
+    plan = replace(preset(), data=str(data), **fields)
     meter = Metering(plan, clock=clock)
     arrivals = Arrivals(meter.wrap(model))
     server = uvicorn.Server(uvicorn.Config(arrivals, lifespan="on", log_config=None))

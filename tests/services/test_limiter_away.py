@@ -214,7 +214,8 @@ async def test_a_call_above_a_share_is_told_to_come_back(store, clock):
     """It fits into the quota, so it is not impossible: the store is away."""
     node = Node(store, clock, nodes=4)
     store.away = True
-    tokens = Demand("{acme}:limit:tpm:", RateQuota(80, 60 * NS_PER_S), 40, None, "tpm")
+    quota = RateQuota(80, 60 * NS_PER_S)
+    tokens = Demand("{acme}:limit:tpm:", quota, 40, None, "tpm", "tokens")
     never = replace(tokens, cost=81)
     with pytest.raises(StorageError, match="40 of quota 'tpm' are more than this node"):
         await node.limiter.admit([tokens], hold_id="h1")

@@ -38,10 +38,7 @@ class ColdStartMiddleware(Piece):
         """Plan to wait."""
         refusal = await read_call(call, scope, receive, self.parts.body_bytes_max)
         if refusal is None and call.facts is not None:
-            model = call.facts.model
-            if call.quote is not None and call.quote.model is not None:
-                model = call.quote.model.name
-            call.gates.append(_Gate(self.cold, model, call, receive))
+            call.gates.append(_Gate(self.cold, call.model, call, receive))
         return refusal
 
 
@@ -75,6 +72,9 @@ class _Gate:
             waited_ms = b"%d" % (answer // NS_PER_MS)
             self._call.headers.append((b"x-cold-start-ms", waited_ms))
         return None
+
+    def refused(self, refusal: Refusal) -> None:
+        """The call was refused before it came here."""
 
     def leave(self) -> None:
         """The call has ended."""

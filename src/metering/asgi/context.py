@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from starlette.types import Scope
 
+from metering.accounts import ModelClass
 from metering.billing import Quote
 from metering.clamp import ClampPlan
 from metering.dialects.dialect import Dialect, Members
@@ -100,6 +101,7 @@ class Call:
         self.caller = self.clamp = self.quote = self.period = None
         self.hold_p = 0
         self.demands = []
+        self.gates = []
         self.changes = {}
         self.take_out_usage = False
 
@@ -114,6 +116,18 @@ class Call:
                     tokens = min(tokens, facts.input_tokens_max)
             self.input_tokens_estimate = tokens
         return self.input_tokens_estimate
+
+    @property
+    def model(self) -> str:
+        """Name of the model, not its alias; "" where none is named."""
+        if self.quote is not None and self.quote.model is not None:
+            return self.quote.model.name
+        return "" if self.facts is None else self.facts.model
+
+    @property
+    def model_class(self) -> ModelClass:
+        """Which of the caller's request limits the call is under."""
+        return "paid" if self.quote is None else self.quote.model_class
 
     @property
     def account(self) -> tuple[str, int] | None:

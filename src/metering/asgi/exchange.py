@@ -84,6 +84,8 @@ class Exchange:
             call.returnable = True
         refusal = await admit(call, self._parts)
         if refusal is not None:
+            for gate in call.gates:
+                gate.refused(refusal)
             return refusal
         if call.gates:
             refusal = await self._enter(call)

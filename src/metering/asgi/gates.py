@@ -24,6 +24,10 @@ class Gate(Protocol):
         """
         ...
 
+    def refused(self, refusal: Refusal) -> None:
+        """The call was refused before it came here."""
+        ...
+
     def leave(self) -> None:
         """The call that was let through has ended, however it did."""
         ...

@@ -1,6 +1,7 @@
 """Headers as bytes: reading one, and writing what tells a client its limits."""
 
 from collections.abc import Iterable, Sequence
+from fractions import Fraction
 from functools import lru_cache
 
 from metering.clock import NS_PER_S
@@ -55,11 +56,13 @@ def limit_headers(
         left, reset_ns = verdict.remaining, verdict.reset_after_ns
         if left == UNKNOWN:
             continue
-        policy, state = _ietf(demand.name, demand.quota, demand.unit)
+        # A quota may count parts of a request; then one costs many of its units.
+        each = demand.cost if demand.unit == "requests" else 1
+        policy, state = _ietf(demand.name, demand.quota, demand.unit, each)
         policies.append(policy)
         reset_s = min(-(-reset_ns // NS_PER_S), _FIELD_MAX)
-        states.append(state % (min(left, _FIELD_MAX), reset_s))
-        names = _openai(demand.quota, demand.unit)
+        states.append(state % (min(left // each, _FIELD_MAX), reset_s))
+        names = _openai(demand.quota, demand.unit, each)
         if names is None:
             continue
         kind, limit, remaining, reset = names
@@ -67,7 +70,7 @@ def limit_headers(
         if kind not in tightest or share < tightest[kind][0]:
             told = [
                 limit,
-                (remaining, b"%d" % left),
+                (remaining, b"%d" % min(left // each, int(limit[1]))),
                 (reset, go_duration(reset_ns).encode()),
             ]
             tightest[kind] = share, told
@@ -80,12 +83,15 @@ def limit_headers(
 
 
 @lru_cache(maxsize=_POLICIES_MAX)
-def _ietf(name: str, quota: Quota, unit: Unit) -> tuple[bytes, bytes]:
+def _ietf(name: str, quota: Quota, unit: Unit, each: int) -> tuple[bytes, bytes]:
     """Return the policy of a quota, and its state with two numbers to be filled in."""
     if isinstance(quota, RateQuota):
         window_s = max(1, -(-quota.per_ns // NS_PER_S))
         kind = "requests" if unit == "requests" else "tokens"
         most = min(_burst(quota), _FIELD_MAX)
+        if each > 1:  # a whole number of requests, in as long as that takes
+            told = Fraction(quota.amount, each)
+            most, window_s = told.numerator, window_s * told.denominator
         policy = f'"{name}";q={most};qu="{kind}";w={window_s}'
         return policy.encode(), f'"{name}";r=%d;t=%d'.encode()
     most = min(quota.amount, _FIELD_MAX)
@@ -94,14 +100,16 @@ def _ietf(name: str, quota: Quota, unit: Unit) -> tuple[bytes, bytes]:
 
 
 @lru_cache(maxsize=_POLICIES_MAX)
-def _openai(quota: Quota, unit: Unit) -> tuple[str, Header, bytes, bytes] | None:
+def _openai(
+    quota: Quota, unit: Unit, each: int
+) -> tuple[str, Header, bytes, bytes] | None:
     """Return OpenAI's kind of limit, its first header and the names of two more."""
     if not isinstance(quota, RateQuota):
         return None
     kind = "requests" if unit == "requests" else "tokens"
     # What remains is up to the burst, so a smaller amount would read as a fault.
-    most = max(quota.amount, _burst(quota))
-    limit = f"x-ratelimit-limit-{kind}".encode(), b"%d" % most
+    most = max(quota.amount, _burst(quota)) if each == 1 else quota.amount // each
+    limit = f"x-ratelimit-limit-{kind}".encode(), b"%d" % max(1, most)
     remaining = f"x-ratelimit-remaining-{kind}".encode()
     return kind, limit, remaining, f"x-ratelimit-reset-{kind}".encode()
 

@@ -44,7 +44,8 @@ class LimiterMiddleware(Piece):
         in_body = {"model"} | {
             name for name, of in parts.subjects.items() if isinstance(of, FromBody)
         }
-        self._reads = self._counts_tokens or any(
+        self._reads = self._counts_tokens or parts.platform is not None
+        self._reads = self._reads or any(
             rule.models or in_body & set(rule.per) for rule in limits
         )
         self._shared: tuple[Demand, ...] = ()
@@ -55,8 +56,10 @@ class LimiterMiddleware(Piece):
         """Demand one request, and what the limits count."""
         demands = self._shared
         if call.caller is not None:
-            kind = "paid" if call.quote is None else call.quote.model_class
+            kind = call.model_class
             demands = call.caller.requests.get(kind, ())
+            if kind in call.caller.adaptive:
+                demands = self._adaptive(call, call.caller.account.id)
         if self._reads:
             refusal = await read_call(call, scope, receive, self.parts.body_bytes_max)
             if refusal is not None:
@@ -67,11 +70,15 @@ class LimiterMiddleware(Piece):
         call.demands[:0] = demands
         return None
 
+    def _adaptive(self, call: Call, account_id: str) -> tuple[Demand, ...]:
+        """Return a demand on what the platform can spare just now."""
+        platform = self.parts.platform
+        if platform is None or call.facts is None:
+            return ()
+        return (platform.upstream(call.model).demand(account_id),)
+
     def _limits(self, call: Call, scope: Scope) -> Iterator[Demand]:
-        caller, facts = call.caller, call.facts
-        model = "" if facts is None else facts.model
-        if call.quote is not None and call.quote.model is not None:
-            model = call.quote.model.name  # not the alias
+        caller, facts, model = call.caller, call.facts, call.model
         subjects = {
             "account": None if caller is None else caller.account.id,
             "key": None if caller is None else caller.key_id or None,

@@ -17,6 +17,7 @@ from metering.dialects.known import DIALECT_BY_PATH
 from metering.journal import Journal
 from metering.limit_rules import LimitRule
 from metering.limiter import Limiter
+from metering.platform import Platform
 from metering.tiers import TierResolver
 
 __all__ = ["Identify", "Parts"]
@@ -34,6 +35,7 @@ class Parts:
         routes: Dialect by path; None for a path that is left alone.
         resolver: Finds the account; needed by the tier piece.
         limiter: Admits; needed by limiter and billing.
+        platform: What can be spared; needed by the adaptive piece.
         biller: Prices; needed by billing.
         journal: Where calls are recorded; None: the event is on the Call alone.
         limits: What the limiter demands beside the tier's own quotas.
@@ -61,6 +63,7 @@ class Parts:
     )
     resolver: TierResolver | None = None
     limiter: Limiter | None = None
+    platform: Platform | None = None
     biller: Biller | None = None
     journal: Journal | None = None
     limits: tuple[LimitRule, ...] = ()

@@ -17,7 +17,7 @@ from metering.ids import uuid7
 
 __all__ = ["Piece", "pieces_inside"]
 
-ORDER = ("tier", "clamp", "billing", "limiter", "meter", "coldstart")
+ORDER = ("tier", "clamp", "billing", "limiter", "meter", "coldstart", "adaptive")
 """The pieces, and what goes with them, from the outermost to the innermost."""
 
 Plan = Callable[[Call, Scope, Receive], Awaitable[Refusal | None]]

@@ -25,10 +25,17 @@ _SPANS = (
 Headers = tuple[tuple[bytes, bytes], ...]
 
 
-def rate_in_words(quota: RateQuota, unit: Unit) -> str:
-    """Return a rate as people say it, such as "100 requests per 2 minutes"."""
+def rate_in_words(quota: RateQuota, unit: Unit, each: int = 1) -> str:
+    """Return a rate as people say it, such as "100 requests per 2 minutes".
+
+    Args:
+        quota: The rate.
+        unit: What it counts.
+        each: How many units of the quota are one of that.
+    """
     counted = unit.replace("_", " ")
-    if quota.amount == 1:
+    amount = f"{quota.amount / each:g}" if quota.amount % each else ""
+    if quota.amount == each:
         counted = counted.removesuffix("s")
     span = f"{quota.per_ns / NS_PER_S:g} seconds"
     for name, length_ns in _SPANS:
@@ -36,7 +43,7 @@ def rate_in_words(quota: RateQuota, unit: Unit) -> str:
             count = quota.per_ns // length_ns
             span = name if count == 1 else f"{count} {name}s"
             break
-    return f"{quota.amount:,} {counted} per {span}"
+    return f"{amount or f'{quota.amount // each:,}'} {counted} per {span}"
 
 
 def why_refused(call: Call, outcome: Outcome, parts: Parts) -> Refusal:
@@ -54,7 +61,9 @@ def why_refused(call: Call, outcome: Outcome, parts: Parts) -> Refusal:
 def _by_rate(
     demand: Demand, quota: RateQuota, verdict: Verdict, headers: Headers
 ) -> Refusal:
-    details: dict[str, Detail] = {"quota": demand.name, "limit": quota.amount}
+    each = demand.cost if demand.unit == "requests" else 1
+    limit = max(1, quota.amount // each)
+    details: dict[str, Detail] = {"quota": demand.name, "limit": limit}
     if verdict.retry_after_ns == NEVER_NS:
         counted = demand.unit.replace("_", " ")
         return Refusal(
@@ -67,7 +76,7 @@ def _by_rate(
         )
     return Refusal(
         "rate_limit_exceeded",
-        f"The limit of {rate_in_words(quota, demand.unit)} is reached (quota"
+        f"The limit of {rate_in_words(quota, demand.unit, each)} is reached (quota"
         f" {demand.name!r}). Try again in {verdict.retry_after_ns / NS_PER_S:.3f} s.",
         retry_after_ns=verdict.retry_after_ns,
         headers=headers,

@@ -47,6 +47,7 @@ STATUS_BY_CODE = {
     "storage_unavailable": 503,
     "journal_full": 503,
     "model_not_ready": 503,
+    "platform_busy": 503,
 }
 
 _log = structlog.get_logger("metering")

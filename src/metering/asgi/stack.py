@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from metering.asgi.adaptive import AdaptiveMiddleware
 from metering.asgi.billing import BillingMiddleware
 from metering.asgi.clamp import ClampMiddleware
 from metering.asgi.coldstart import ColdStartMiddleware
@@ -47,6 +48,8 @@ class Stack:
         stop: Lifecycle,
         cold: ColdStart | None = None,
     ) -> None:
+        if parts.platform is not None:
+            app = AdaptiveMiddleware(app, parts)
         if cold is not None:
             app = ColdStartMiddleware(app, parts, cold)
         metered = LimiterMiddleware(MeterMiddleware(app, parts), parts)

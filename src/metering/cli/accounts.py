@@ -8,7 +8,13 @@ from metering.accounts import Account, AgreedPrices, Agreement, ModelClass
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import facts, table
-from metering.cli.values import account_document, amount, may_document, rate_text
+from metering.cli.values import (
+    ADAPTIVE_TEXT,
+    account_document,
+    amount,
+    may_document,
+    rate_text,
+)
 from metering.clock import iso_utc, system_clock
 from metering.errors import ConfigurationError
 from metering.money import format_usd
@@ -226,6 +232,9 @@ def _facts(caller: Resolved, spent_p: int) -> list[tuple[str, str]]:
     for kind, demands in caller.requests.items():
         rates = [rate_text(d.quota) for d in demands if isinstance(d.quota, RateQuota)]
         facts.append((f"requests, {kind} models", "; ".join(rates)))
+    facts += [
+        (f"requests, {kind} models", ADAPTIVE_TEXT) for kind in sorted(caller.adaptive)
+    ]
     facts += [
         ("output of a request", _output(caller)),
         ("spent this period", f"{amount(spent_p)} {limit}"),

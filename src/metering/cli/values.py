@@ -12,6 +12,7 @@ from metering.quota import RateQuota
 from metering.resolved import Resolved
 
 __all__ = [
+    "ADAPTIVE_TEXT",
     "account_document",
     "agreed_document",
     "amount",
@@ -21,6 +22,9 @@ __all__ = [
     "may_document",
     "rate_text",
 ]
+
+ADAPTIVE_TEXT = "adaptive"
+"""Said of a request limit that follows what the platform can spare."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _CENT_P = PICO // 100
@@ -118,7 +122,8 @@ def may_document(caller: Resolved) -> Mapping[str, object]:
                 rate_text(d.quota) for d in demands if isinstance(d.quota, RateQuota)
             ]
             for kind, demands in caller.requests.items()
-        },
+        }
+        | {kind: [ADAPTIVE_TEXT] for kind in sorted(caller.adaptive)},
         "output_tokens_max": caller.output_tokens_max,
         "reasoning_output_tokens_max": caller.reasoning_output_tokens_max,
         "usage_limit_usd": None if limit_p is None else format_usd(limit_p),

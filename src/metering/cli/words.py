@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 
 from metering.accounts import ModelClass, Tier, TierBook
-from metering.cli.values import dollars, rate_text
+from metering.cli.values import ADAPTIVE_TEXT, dollars, rate_text
 from metering.clock import NS_PER_S, iso_utc
 from metering.config import Plan
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
@@ -46,9 +46,9 @@ def tier_words(tier: Tier) -> str:
     elif tier.usage_limit_p is not None:
         spend = f"spends up to {dollars(tier.usage_limit_p)} a month, credit first"
     rates = [
-        f"{requests_words(tier, kind)} to {kind} models"
+        f"{_requests_made(tier, kind)} to {kind} models"
         for kind in ("paid", "free")
-        if tier.requests.get(kind)
+        if tier.requests.get(kind) or kind in tier.adaptive
     ]
     cap = tier.reasoning_output_tokens_max
     reasoning = "" if cap is None else f" ({cap:,} where the model reasons)"
@@ -74,7 +74,15 @@ def qualification(tier: Tier) -> str:
 
 def requests_words(tier: Tier, kind: ModelClass) -> str:
     """Return a tier's request quota for a class of models."""
+    if kind in tier.adaptive:
+        return ADAPTIVE_TEXT
     return "; ".join(map(rate_text, tier.requests.get(kind, ()))) or "no limit"
+
+
+def _requests_made(tier: Tier, kind: ModelClass) -> str:
+    if kind in tier.adaptive:
+        return "as many requests as can be spared"
+    return requests_words(tier, kind)
 
 
 def price_words(version: PriceVersion | None) -> str:
@@ -170,7 +178,7 @@ def _of_tiers(tiers: TierBook) -> Iterator[str]:
     for tier in tiers.tiers:
         if tier.funding == "postpaid" and tier.usage_limit_p is None:
             yield f"{tier.name} has no usage_limit: nothing bounds what it may spend."
-        if not tier.requests:
+        if not (tier.requests or tier.adaptive):
             yield f"{tier.name} has no request limit."
 
 

@@ -7,6 +7,7 @@ from importlib.resources import files
 from pathlib import Path
 
 from metering.clock import NS_PER_S
+from metering.config.adaptive import platform_settings
 from metering.config.document import Document
 from metering.config.limit_rules import limit_rules
 from metering.config.plan import JournalSettings, OutageSettings, Plan
@@ -50,6 +51,7 @@ def load_plan(text: str, *, source: str) -> Plan:
         name=file.plan.name,
         tiers=tiers,
         prices=prices,
+        adaptive=platform_settings(file.adaptive, tiers, prices, document),
         limits=limit_rules(file.limits, tiers, prices, document),
         sign_up_credit_p=file.credit.sign_up.pico,
         time_zone=file.periods.time_zone,

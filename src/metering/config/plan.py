@@ -8,6 +8,7 @@ from metering.accounts import TierBook
 from metering.clock import NS_PER_S
 from metering.limit_rules import LimitRule
 from metering.local_share import OnOutage
+from metering.platform import PlatformSettings
 from metering.pricing import PriceBook
 
 __all__ = ["JournalSettings", "OutageSettings", "Plan"]
@@ -54,6 +55,7 @@ class Plan:
         name: What the plan is called.
         tiers: Tiers, and who is in which.
         prices: Models, and what they cost when.
+        adaptive: What tiers get whose requests are adaptive; None: there are none.
         limits: Limits beside those of the tiers.
         sign_up_credit_p: Credit of a new account, in pico-dollars.
         time_zone: Zone at whose midnights the months of a new account begin.
@@ -90,6 +92,7 @@ class Plan:
     name: str
     tiers: TierBook
     prices: PriceBook
+    adaptive: PlatformSettings | None = None
     limits: tuple[LimitRule, ...] = ()
     sign_up_credit_p: int = 0
     time_zone: str = "UTC"

@@ -3,6 +3,7 @@
 The descriptions are what an operator is shown beside a value that cannot be used.
 """
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
@@ -14,6 +15,7 @@ from metering.pricing import PriceKind
 from metering.quota import Window
 
 __all__ = [
+    "AdaptiveTable",
     "CallTable",
     "CreditTable",
     "JournalTable",
@@ -22,12 +24,13 @@ __all__ = [
     "OutageTable",
     "PlanFile",
     "PlanTable",
+    "PoolTable",
     "PriceTable",
     "RateTable",
-    "RequestTable",
     "RouteTable",
     "StepTable",
     "StorageTable",
+    "TierRequestTable",
     "TierTable",
 ]
 
@@ -175,10 +178,27 @@ RequestLimit = Annotated[
 
 
 class RequestTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[tiers.requests]`: request limits by class of model."""
+    """Request limits by class of model."""
 
     paid: RequestLimit | None = None
     free: RequestLimit | None = None
+
+
+TierRequestLimit = Annotated[
+    str | RateTable,
+    Meta(
+        description='a rate, such as "100/minute" or "100 per 2 minutes" (second,'
+        ' minute, hour, day, month or year), several, such as "10/second; 5000/day",'
+        ' { rate = "100/minute", burst = 20 }, or "adaptive"'
+    ),
+]
+
+
+class TierRequestTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[tiers.requests]`: the same of a tier, which may follow the platform's load."""
+
+    paid: TierRequestLimit | None = None
+    free: TierRequestLimit | None = None
 
 
 class TierTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -189,13 +209,40 @@ class TierTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     lifetime_spend: Usd | None = None
     payment_method: Flag = False
     by_agreement: Flag = False
-    requests: RequestTable = RequestTable()
+    requests: TierRequestTable = TierRequestTable()
     output_tokens_max: Units
     reasoning_output_tokens_max: Units | None = None
     usage_limit: Usd | None = None
     funding: Annotated[
         Literal["credit", "postpaid"], Meta(description='"credit" or "postpaid"')
     ] = "postpaid"
+
+
+Rpm = Annotated[
+    int | Decimal, Meta(description="requests a minute, 0.01 to 1,000,000,000")
+]
+
+
+class PoolTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[adaptive.pools]]`: models that run on the same machines."""
+
+    name: Text
+    models: Annotated[
+        tuple[Text, ...], Meta(min_length=1, description="names of models of the plan")
+    ]
+
+
+class AdaptiveTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[adaptive]`: limits that follow what the platform can spare."""
+
+    floor_rpm: Rpm = Decimal("0.5")
+    ceiling_rpm: Rpm = 60
+    wait_max_s: Annotated[int, Meta(ge=0, le=60, description="seconds, 0 to 60")] = 3
+    first_byte_target_ms: (
+        Annotated[int, Meta(ge=1, le=600_000, description="milliseconds, 1 to 600,000")]
+        | None
+    ) = None
+    pools: tuple[PoolTable, ...] = ()
 
 
 class LimitTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -286,5 +333,6 @@ class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     outage: OutageTable = OutageTable()
     routes: tuple[RouteTable, ...] = ()
     tiers: tuple[TierTable, ...]
+    adaptive: AdaptiveTable | None = None
     limits: tuple[LimitTable, ...] = ()
     models: tuple[ModelTable, ...] = ()

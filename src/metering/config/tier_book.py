@@ -3,10 +3,13 @@
 from metering.accounts import Falls, ModelClass, Tier, TierBook
 from metering.config.document import Document
 from metering.config.notation import rate_quotas
-from metering.config.schema import RequestTable, TierTable
+from metering.config.schema import RequestTable, TierRequestTable, TierTable
 from metering.quota import RateQuota
 
 __all__ = ["request_quotas", "tier_book"]
+
+ADAPTIVE = "adaptive"
+"""Written in place of a rate: the limit follows what the platform can spare."""
 
 
 def tier_book(
@@ -56,17 +59,34 @@ def _tier(table: TierTable, path: str, document: Document) -> Tier:
     spend, limit = table.lifetime_spend, table.usage_limit
     reasoning = table.reasoning_output_tokens_max
     least_p = spend.pico if spend else 0
+    fixed, adaptive = _fixed_and_adaptive(table.requests)
     return Tier(
         level=table.level,
         name=table.name,
         lifetime_paid_min_p=None if table.by_agreement else least_p,
         payment_method=table.payment_method,
-        requests=request_quotas(table.requests, f"{path}.requests", document),
+        requests=request_quotas(fixed, f"{path}.requests", document),
+        adaptive=adaptive,
         output_tokens_max=table.output_tokens_max.units,
         reasoning_output_tokens_max=reasoning.units if reasoning else None,
         usage_limit_p=limit.pico if limit else None,
         funding=table.funding,
     )
+
+
+def _fixed_and_adaptive(
+    table: TierRequestTable,
+) -> tuple[RequestTable, frozenset[ModelClass]]:
+    """Return the limits that are rates, and the model classes without one."""
+    adaptive: set[ModelClass] = set()
+    paid, free = table.paid, table.free
+    if paid == ADAPTIVE:
+        adaptive.add("paid")
+        paid = None
+    if free == ADAPTIVE:
+        adaptive.add("free")
+        free = None
+    return RequestTable(paid=paid, free=free), frozenset(adaptive)
 
 
 def request_quotas(

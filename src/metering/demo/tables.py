@@ -93,7 +93,7 @@ def tiers_table(statements: Iterable[Statement]) -> Table:
             statement.account.id,
             statement.before.name,
             after.name,
-            f"{after.requests['paid'][0].amount:,}",
+            _calls_a_minute(after),
             f"{after.output_tokens_max:,}",
             f"${format_usd(statement.account.lifetime_paid_p)}",
             f"${format_usd(credit.ceiling_p - credit.used_p)}",
@@ -111,6 +111,12 @@ def records(data: Path) -> list[str]:
     ):
         lines += [f"  {escape(str(data / name))}", f"      {said}"]
     return lines
+
+
+def _calls_a_minute(tier: Tier) -> str:
+    if "paid" in tier.adaptive:
+        return "adaptive"
+    return f"{tier.requests['paid'][0].amount:,}"
 
 
 def _kind(prices: PriceBook, model: str, now_ns: int) -> str:
