@@ -34,7 +34,7 @@ def test_who_asks_all_the_time_gets_the_burst_and_then_the_published_limit(
     quota = account_quota(name, limit_rpm)
     seconds = 120
     got = granted(buckets(), name, limit_rpm, every_ns=100 * NS_PER_MS, seconds=seconds)
-    burst = quota.burst / REQUEST_COST
+    burst = (quota.burst or 0) / REQUEST_COST
     refilled = limit_rpm * seconds / 60
     assert burst + refilled - 2 <= got <= burst + refilled + 0.1
     assert max(1, 0.74 * limit_rpm) <= burst <= max(1, 1.26 * limit_rpm)

@@ -143,8 +143,8 @@ def test_a_free_call_that_comes_does_not_go_before_a_paid_one_that_waits(platfor
     platform.pool.leave(free, platform.now_ns)
     for request_id in running:
         platform.answer(request_id)
-    platform.ask(klass=0)
-    assert platform.pool.poll(platform.now_ns).go[0] == paid
+    assert platform.ask(klass=0)[1].kind == "wait"
+    assert platform.pool.poll(platform.now_ns).go == (paid,)
 
 
 def test_a_paid_call_goes_whenever_a_free_one_may(platform):

@@ -2,15 +2,15 @@
 
 from collections import OrderedDict
 from dataclasses import dataclass
-from math import ceil, inf
+from math import inf
 from typing import Literal
 
 from metering.adaptive.explanation import Explanation, PlatformState
 from metering.adaptive.gate import Gate
-from metering.adaptive.law import Law, Second
+from metering.adaptive.lane import Lane
+from metering.adaptive.law import Law
 from metering.adaptive.published import PublishedLimit
-from metering.adaptive.recent import RecentAccounts
-from metering.adaptive.room import Waiter, WaitingRoom
+from metering.adaptive.room import Waiter
 from metering.adaptive.settings import AdaptiveSettings
 from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError
@@ -23,9 +23,6 @@ _CLIENT_GONE = 499
 _RUNNING_MAX = 100_000
 _IDLE_S = 2
 _REPLAYED_S = 50
-_ROOM_MIN = 2
-_SENT_MIN = 0.5
-_SENT_WEIGHT = 0.3
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,42 +71,6 @@ class _Running:
     unloaded: bool
 
 
-class _Lane:
-    """One class: its room, its accounts, its present second."""
-
-    def __init__(self, settings: AdaptiveSettings, klass: int) -> None:
-        own = settings.classes[klass]
-        self.wait_max_ns = own.wait_max_ns
-        self.waiting_max = settings.waiting_max
-        self.room = WaitingRoom(own.wait_max_ns)
-        self.recent = RecentAccounts(settings.tuning.seen_s, settings.accounts_max)
-        self.sent_per_s = 0.0
-        self.second = Second()
-        self.made_wait = False
-
-    @property
-    def room_max(self) -> int:
-        """Calls that may wait: as many as go upstream in the longest stay."""
-        stay_s = self.wait_max_ns / NS_PER_S
-        some = int(stay_s * max(_SENT_MIN, self.sent_per_s))
-        return min(self.waiting_max, max(_ROOM_MIN, some))
-
-    @property
-    def retry_after_ns(self) -> int:
-        """When who is refused may come back: three times the room's wait, >= 1 s."""
-        wait_s = len(self.room) / max(_SENT_MIN, self.sent_per_s)
-        return max(1, ceil(3 * wait_s)) * NS_PER_S
-
-    def close_second(self, now_ns: int) -> Second:
-        """Return the second that ends, and begin the next."""
-        self.recent.forget(now_ns)
-        ended = self.second
-        self.sent_per_s += _SENT_WEIGHT * (ended.sent - self.sent_per_s)
-        self.second = Second()
-        self.made_wait = False
-        return ended
-
-
 class AdaptivePool:
     """Decides which calls go to one upstream, and how much each account may ask.
 
@@ -135,7 +96,7 @@ class AdaptivePool:
             self._settings.floor_rpm, self._settings.ceiling_rpm
         )
         self._lanes = [
-            _Lane(self._settings, klass) for klass in range(len(self._settings.classes))
+            Lane(self._settings, klass) for klass in range(len(self._settings.classes))
         ]
         self._running: OrderedDict[str, _Running] = OrderedDict()
         self._go: list[str] = []
@@ -350,7 +311,7 @@ class AdaptivePool:
                 lane.second.over += 1
                 self._refused.append(waiter.request_id)
 
-    def _send(self, lane: _Lane, waiter: Waiter, now_ns: int) -> None:
+    def _send(self, lane: Lane, waiter: Waiter, now_ns: int) -> None:
         if len(self._running) >= _RUNNING_MAX:
             forgotten = next(iter(self._running))
             self.finish(forgotten, now_ns, status=_CLIENT_GONE, output_tokens=0)
@@ -383,11 +344,9 @@ class AdaptivePool:
     def _close_seconds(self, now_ns: int) -> None:
         if self._began_ns is None:
             self._began_ns = now_ns
-        elapsed_s = (now_ns - self._began_ns) / NS_PER_S
-        if elapsed_s < 1:
-            return
-        self._began_ns = now_ns
-        for _ in range(min(_REPLAYED_S, int(elapsed_s))):
+        seconds = max(0, now_ns - self._began_ns) // NS_PER_S
+        self._began_ns += seconds * NS_PER_S
+        for _ in range(min(_REPLAYED_S, seconds)):
             self._close_second(now_ns)
 
     def _close_second(self, now_ns: int) -> None:
