@@ -182,9 +182,9 @@ def draw_credit(
 ) -> tuple[tuple[Draw, ...], int]:
     """Split a charge over the grants that pay for its model, open at its admission.
 
-    Order: priority, then what is for some models only, the one that expires first,
+    Order: priority, then what is for the fewest models, the one that expires first,
     promotional before paid, then the oldest, then the id; a total order, so that every
-    store draws alike. What is for some models goes first, so that it does not lie idle
+    store draws alike. What is for few models goes first, so that it does not lie idle
     while a call of another model, admitted on the rest, finds that drawn.
 
     Returns:
@@ -199,6 +199,7 @@ def draw_credit(
         key=lambda g: (
             g.priority,
             g.models is None,
+            len(g.models or ()),
             g.expires_ns is None,
             g.expires_ns or 0,
             g.kind == "paid",
