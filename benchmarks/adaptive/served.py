@@ -84,7 +84,9 @@ async def serve(fd: int, plan: Plan) -> None:
             print(json.dumps(await keys_of(meter)), flush=True)
             model = FakeModel(output_tokens=_OUTPUT_TOKENS, pause=compute)
             app = meter.wrap(Slots(model, SLOTS))
-            config = uvicorn.Config(app, access_log=False, log_level="error")
+            config = uvicorn.Config(
+                app, access_log=False, log_level="error", timeout_keep_alive=60
+            )
             await uvicorn.Server(config).serve([socket.socket(fileno=fd)])
         finally:
             await meter.stop()
