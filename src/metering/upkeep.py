@@ -6,7 +6,6 @@ import anyio
 import structlog
 
 from metering.background import Background
-from metering.errors import StorageError
 
 __all__ = ["EVERY_S", "Chore", "Upkeep"]
 
@@ -22,7 +21,7 @@ class Upkeep:
     """Does some chores over and over, in the event loop that is in use.
 
     Several processes may do the same ones, so each must be harmless when repeated. One
-    that finds the storage away is left until the next time.
+    that fails, as when the storage is away, is left until the next time.
 
     Args:
         chores: What to do, by name.
@@ -50,5 +49,5 @@ class Upkeep:
             for name, chore in self._chores.items():
                 try:
                     await chore()
-                except StorageError as error:
+                except Exception as error:  # noqa: BLE001 - a ledger may raise anything
                     _log.warning("chore_left", chore=name, error=str(error))

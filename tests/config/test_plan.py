@@ -19,6 +19,7 @@ from metering.config import (
     with_environment,
 )
 from metering.config.notation import Count, Dollars, Instant, rate_quotas
+from metering.errors import ConfigurationError
 from metering.pricing import Rate
 from metering.quota import RateQuota
 
@@ -301,6 +302,15 @@ def test_a_tier_by_agreement_is_reached_by_a_pin_alone() -> None:
         "start",
         "agreed",
     )
+
+
+def test_a_tier_falls_as_the_plan_says() -> None:
+    """Unless it says otherwise, with the period in which a payment is taken back."""
+    said = load(SMALLEST + '[payments]\non_refund = "never"\n')
+
+    assert ("period_end", "never") == (load(SMALLEST).tiers.falls, said.tiers.falls)
+    with pytest.raises(ConfigurationError, match=r"payments\.on_refund"):
+        load(SMALLEST + '[payments]\non_refund = "soon"\n')
 
 
 def test_a_preset_can_be_loaded_twice_and_is_the_same_prices() -> None:

@@ -15,11 +15,13 @@ from metering.ledger import (
     Draw,
     Payment,
     PeriodState,
+    Settled,
     credit_ceiling_p,
     draw_credit,
     period_at,
     revised,
     settle_payment,
+    take_back,
 )
 from metering.money import PICO, parse_usd
 
@@ -305,8 +307,97 @@ def test_every_pico_dollar_paid_is_counted_once(kind, paid_p, spent_p, early_p):
     assert effect.period.epoch == before.epoch + (kind == "early_payment")
 
 
+def taken_back(account, usd, bought, kind="refund", period=None, book=BOOK):
+    """Take back of a purchase, and return what that changes."""
+    made = payment(kind, usd, "re_1")
+    paid = payment("credit_purchase", "20")
+    settled = Settled(
+        payment=paid, returned_p=0, period=period or PeriodState(), grant=bought
+    )
+    made = msgspec.structs.replace(made, refers_to=paid.reference)
+    return take_back(account, settled, made, book)
+
+
 @pytest.mark.parametrize(
-    ("wrong", "named"), [({"reference": ""}, "reference"), ({"amount_p": 0}, r"\$0")]
+    ("drawn", "back", "withdrawn", "credit", "left"),
+    [
+        ("0", "20", "20", "20", "0"),
+        ("15", "4", "4", "4", "1"),
+        ("15", "7", "7", "5", "0"),
+        ("20", "20", "20", "0", "0"),
+    ],
+)
+def test_what_is_taken_back_is_unused_credit_first(
+    drawn, back, withdrawn, credit, left
+):
+    """Of $20 bought; what was drawn is taken back as debt, and none falls below 0."""
+    paid = msgspec.structs.replace(PAID, consumed_p=parse_usd(drawn))
+    rich = msgspec.structs.replace(CARD, lifetime_paid_p=20 * PICO)
+    effect = taken_back(rich, back, paid)
+    assert effect.grant.withdrawn_p == parse_usd(withdrawn)
+    assert effect.grant.left_p == parse_usd(left)
+    assert effect.credit_p == parse_usd(credit)
+    assert effect.account.lifetime_paid_p == 20 * PICO - parse_usd(back)
+
+
+@pytest.mark.parametrize(
+    ("falls", "kept"),
+    [
+        ("period_end", (2, at("2026-03-01"))),
+        ("immediate", (None, None)),
+        ("never", (2, None)),
+    ],
+)
+def test_a_tier_that_is_no_longer_paid_for_falls_by_policy(falls, kept):
+    """$50 paid and $1 of it taken back on 20 February."""
+    book = TierBook(BOOK.tiers, falls)
+    rich = msgspec.structs.replace(CARD, lifetime_paid_p=50 * PICO)
+    account = taken_back(rich, "1", None, book=book).account
+    assert kept == (account.kept_tier, account.kept_until_ns)
+
+
+def test_a_kept_tier_takes_its_payment_method():
+    """It outlives what was paid, not the card."""
+    carded = TierBook(
+        (
+            BOOK.tiers[0],
+            Tier(
+                level=2,
+                name="both",
+                lifetime_paid_min_p=50 * PICO,
+                payment_method=True,
+                output_tokens_max=1,
+            ),
+        )
+    )
+    kept = msgspec.structs.replace(CARD, kept_tier=2, kept_until_ns=7)
+    without = msgspec.structs.replace(kept, payment_method=False)
+    levels = [
+        carded.tier_of(account, instant_ns).level
+        for account, instant_ns in ((kept, 6), (kept, 7), (without, 6))
+    ]
+    assert [2, 0, 0] == levels
+
+
+def test_a_pin_hides_a_tier_that_is_kept():
+    """Unpinned before the month ends, the account has it still."""
+    pinned = msgspec.structs.replace(CARD, lifetime_paid_p=500 * PICO, pin=1)
+    account = taken_back(pinned, "1", None).account
+    free = msgspec.structs.replace(account, pin=None)
+    now_ns = at("2026-02-21")
+    assert (1, 3) == (
+        BOOK.tier_of(account, now_ns).level,
+        BOOK.tier_of(free, now_ns).level,
+    )
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"reference": ""}, "reference"),
+        ({"amount_p": 0}, r"\$0"),
+        ({"kind": "refund"}, "refers_to"),
+    ],
 )
 def test_a_payment_that_cannot_count_is_refused(wrong, named):
     good = payment("invoice", "1")
