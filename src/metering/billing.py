@@ -3,16 +3,16 @@
 from dataclasses import dataclass
 from functools import lru_cache
 
-from metering.accounts import ModelClass, TokenPrices
+from metering.accounts import Account, ModelClass, TokenPrices
 from metering.facts import RequestFacts
 from metering.journal import Journal
 from metering.ledger import Period
 from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate
 from metering.quota import BudgetQuota, Demand
 from metering.resolved import Resolved
-from metering.stores import LedgerReader
+from metering.stores import BudgetFreed, LedgerReader
 
-__all__ = ["Biller", "Quote", "affordable_output_tokens"]
+__all__ = ["Biller", "Quote", "affordable_output_tokens", "freed_demand"]
 
 _OF_KEY = "key-"
 
@@ -24,10 +24,12 @@ class Quote:
     Attributes:
         model: The model, or None where it is not in the price book.
         price: The price in force, or None where there is none: recorded, not charged.
+        agreed: Whether it was agreed on with the account, and is not in the book.
     """
 
     model: PricedModel | None
     price: PriceVersion | None
+    agreed: bool = False
 
     @property
     def model_class(self) -> ModelClass:
@@ -63,7 +65,7 @@ class Biller:
             return Quote(None, None)
         agreed = None if caller is None else caller.prices.get(model.name)
         if agreed is not None:
-            return Quote(model, _agreed_price(model.name, agreed))
+            return Quote(model, _agreed_price(model.name, agreed), agreed=True)
         return Quote(model, model.at(now_ns))
 
     def worst_case_p(
@@ -143,6 +145,16 @@ def usage_limit_demand(
     key = f"{{{account_id}}}:spend:{period}"
     quota = BudgetQuota(limit_p, ledgered=True)
     return Demand(key, quota, cost_p, None, "spend", "pico_usd")
+
+
+def freed_demand(account: Account, freed: BudgetFreed) -> Demand:
+    """Return the demand on a budget of which corrections freed something."""
+    if freed.kind == "spend":
+        return usage_limit_demand(account.id, freed.period, 0, 0)
+    key = f"{{{account.id}}}:credit:{account.credit_epoch}"
+    if freed.kind == "key":
+        key = f"{{{account.id}}}:{_OF_KEY}{freed.key_id}:{freed.period}"
+    return Demand(key, BudgetQuota(0, ledgered=True), 0, None, freed.kind, "pico_usd")
 
 
 @lru_cache(maxsize=1024)

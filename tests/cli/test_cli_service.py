@@ -61,6 +61,27 @@ def set_aside(home, *numbers):
     aside.post([event(number) for number in numbers])
 
 
+def test_verify_tells_what_is_on_its_way_from_what_was_set_aside(run, home, journal):  # noqa: ARG001 - it is written
+    """Two calls on their way are no fault; one that was refused is, but no finding."""
+    whole = run("verify", "--json")
+    set_aside(home, 9)
+    ended = run("verify", "--json")
+
+    assert (0, 2, "0.002", 0) == (
+        whole.code,
+        whole.document["unposted"],
+        whole.document["unposted_usd"],
+        whole.document["set_aside"],
+    )
+    assert (1, 2, 1, "0.001", []) == (
+        ended.code,
+        ended.document["unposted"],
+        ended.document["set_aside"],
+        ended.document["set_aside_usd"],
+        ended.document["findings"],
+    )
+
+
 def test_a_journal_that_is_written_is_read_and_left_alone(run, journal):
     """Two calls wait, one runs; nothing is to be done about it."""
     ended = run("journal", "show", "--json")

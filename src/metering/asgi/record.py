@@ -208,6 +208,8 @@ def _event(
         flags = (*flags, "overrun")
     if quote is not None and price is None:
         flags = (*flags, "unpriced")
+    if quote is not None and quote.agreed:
+        flags = (*flags, "agreed_price")
     return UsageEvent(
         id=call.id,
         account_id="" if caller is None else caller.account.id,

@@ -19,6 +19,7 @@ from metering.cli.payments import payments
 from metering.cli.price import price
 from metering.cli.simulate import simulate
 from metering.cli.usage import usage
+from metering.cli.verify import verify
 
 __all__ = ["app"]
 
@@ -71,6 +72,7 @@ command(app, "usage", panel=_LOOK_UP)(usage)
 _SERVICE = "The service"
 
 command(app, "migrate", panel=_SERVICE)(migrate)
+command(app, "verify", panel=_SERVICE)(verify)
 app.add_typer(journal, rich_help_panel=_SERVICE)
 command(app, "bench", panel=_SERVICE)(bench)
 app.command("demo", rich_help_panel=_SERVICE)(demo)

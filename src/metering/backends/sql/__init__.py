@@ -2,5 +2,6 @@
 
 from metering.backends.sql.database import migrate
 from metering.backends.sql.ledger import SqlLedger
+from metering.backends.sql.verifying import verify
 
-__all__ = ["SqlLedger", "migrate"]
+__all__ = ["SqlLedger", "migrate", "verify"]

@@ -15,8 +15,9 @@ from metering.backends.sql.rules import (
     no_account,
     no_key,
 )
+from metering.backends.sql.transfers import book
 from metering.backends.sql.upsert import insert
-from metering.ledger import CreditGrant
+from metering.ledger import CreditGrant, books
 from metering.money import checked
 from metering.stores import AccountChange, KeyRecord
 
@@ -68,6 +69,7 @@ def create(
         return get(connection, account.id)
     if credit is not None:
         connection.execute(insert(schema.credit_grants).values(grant_row(credit)))
+        book(connection, [books.granted(credit)])
     connection.execute(_count_change)
     return account
 
