@@ -429,6 +429,17 @@ def test_it_does_not_try_for_ever(ledger, postgres_url):
     assert (5, []) == (attempts(postgres_url), ledger.events("acme"))
 
 
+def test_a_key_that_stays_taken_is_refused(ledger, postgres_url):
+    """No second look explains it, so it is no outage that waiting would end."""
+    open_account(ledger)
+    disturb(postgres_url, "usage_events", 99, RAISE.format("23505"))
+
+    with pytest.raises(ConfigurationError, match="refuses what it was given"):
+        ledger.post([used("e1", 7)])
+
+    assert 5 == attempts(postgres_url)
+
+
 # Connections that are lost
 
 

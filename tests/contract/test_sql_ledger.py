@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.exc import IntegrityError
 
 from metering.accounts import Account, Tier, TierBook
-from metering.backends.sql import SqlLedger, schema, upgrade
+from metering.backends.sql import SqlLedger, migrate, schema, upgrade
 from metering.backends.sql.version import SCHEMA_VERSION, schema_version
 from metering.errors import ConfigurationError, StorageError
 from metering.money import AMOUNT_MAX_P, PICO
@@ -193,6 +193,16 @@ def test_a_ledger_of_a_newer_version_is_left_alone(ledger, path):
 
     with pytest.raises(ConfigurationError, match=r"schema 9999.*Upgrade"):
         ledger.accounts()
+
+
+def test_migrating_a_file_is_what_opening_it_does(path):
+    """So that one command serves every ledger; again, it changes nothing."""
+    for _ in range(2):
+        migrate(path)
+
+        assert [(SCHEMA_VERSION,)] == rows(path, "SELECT * FROM alembic_version")
+    with closing(SqlLedger(path, tiers=PLAN)) as ledger:
+        assert [] == ledger.accounts()
 
 
 def test_migrating_leaves_logging_alone(ledger):

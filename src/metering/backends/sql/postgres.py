@@ -21,8 +21,11 @@ __all__ = ["Postgres"]
 
 _POOL_SIZE = 8
 _MARGIN_S = 1.0
-_DISTURBED = ("40001", "40P01", "23505")
-"""Not serialisable, a deadlock, or another was first: to be read again."""
+_GAVE_WAY = ("40001", "40P01")
+"""Not serialisable, or in a deadlock."""
+
+_IS_KNOWN = "23505"
+"""A key is there already: another was first with it, which a second look may show."""
 
 
 class _NoAnswerError(psycopg.OperationalError):
@@ -155,7 +158,7 @@ class Postgres:
             return False
         if error.connection_invalidated:
             return attempt == 1 and error.statement is not None
-        return getattr(error.orig, "sqlstate", None) in _DISTURBED
+        return getattr(error.orig, "sqlstate", None) in (*_GAVE_WAY, _IS_KNOWN)
 
     @contextmanager
     def errors(self) -> Iterator[None]:
@@ -228,7 +231,7 @@ class Postgres:
         # The first line only: the others may quote rows, with hashes and charges.
         cause = str(error.orig).partition("\n")[0]
         state = getattr(error.orig, "sqlstate", None) or ""
-        if state in _DISTURBED:
+        if state in _GAVE_WAY:
             return StorageError(
                 f"{self._name}: others were in the way of a transaction each time it"
                 f" was tried ({cause}). Nothing was written; try again."
