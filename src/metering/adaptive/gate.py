@@ -99,7 +99,7 @@ class Gate:
         some = self.capacity.per_s * self.target_s(0)
         return self.awaited.estimate < max(_AWAITED_MIN, some)
 
-    def sent(self, *, streams: bool, input_tokens: int, now_ns: int) -> None:
+    def sent(self, input_tokens: int, now_ns: int, *, streams: bool) -> None:
         """Count a call that goes upstream."""
         self.running += 1
         self.awaited.sent(now_ns, streams=streams)

@@ -10,7 +10,7 @@ from metering.adaptive.gate import Gate
 from metering.adaptive.lane import Lane
 from metering.adaptive.law import Law
 from metering.adaptive.published import PublishedLimit
-from metering.adaptive.room import Waiter
+from metering.adaptive.room import Call
 from metering.adaptive.settings import AdaptiveSettings
 from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError
@@ -60,17 +60,6 @@ _WAIT = Verdict("wait")
 _NOBODY = Released()
 
 
-@dataclass(slots=True)
-class _Running:
-    """A call that went upstream."""
-
-    sent_ns: int
-    input_tokens: int
-    streams: bool
-    awaited: bool
-    unloaded: bool
-
-
 class AdaptivePool:
     """Decides which calls go to one upstream, and how much each account may ask.
 
@@ -98,7 +87,7 @@ class AdaptivePool:
         self._lanes = [
             Lane(self._settings, klass) for klass in range(len(self._settings.classes))
         ]
-        self._running: OrderedDict[str, _Running] = OrderedDict()
+        self._running: OrderedDict[str, Call] = OrderedDict()
         self._go: list[str] = []
         self._refused: list[str] = []
         self._began_ns: int | None = None
@@ -131,29 +120,22 @@ class AdaptivePool:
         self._wake(now_ns)
         self._release(now_ns)
         lane = self._lanes[klass]
-        waiter = Waiter(
-            request_id,
-            account_id,
-            input_tokens,
-            streams,
-            now_ns,
-            lane.recent.used(account_id, now_ns) + lane.room.waiting(account_id),
-        )
+        call = Call(request_id, account_id, input_tokens, streams)
         lane.recent.asked(account_id, now_ns)
         lane.second.passed += 1
         if not lane.room and self._gate.opens(klass, now_ns):
-            self._send(lane, waiter, now_ns)
+            self._send(lane, call, now_ns)
             return _GO
         lane.made_wait = True
         if not lane.wait_max_ns:
             lane.second.over += 1
             return Verdict("refused", "platform_busy", lane.retry_after_ns)
-        lane.room.enter(waiter)
+        lane.room.enter(call, lane.recent.used(account_id, now_ns), now_ns)
         if len(lane.room) <= lane.room_max:
             return _WAIT
         lane.second.over += 1
         evicted = lane.room.evict()
-        if evicted is waiter:
+        if evicted is call:
             return Verdict("refused", "platform_busy", lane.retry_after_ns)
         self._refused.append(evicted.request_id)
         return _WAIT
@@ -304,32 +286,27 @@ class AdaptivePool:
             if not lane.room:
                 continue
             while lane.room and self._gate.opens(klass, now_ns):
-                waiter = lane.room.first()
-                self._send(lane, waiter, now_ns)
-                self._go.append(waiter.request_id)
-            for waiter in lane.room.overdue(now_ns):
+                call = lane.room.first()
+                self._send(lane, call, now_ns)
+                self._go.append(call.request_id)
+            for call in lane.room.overdue(now_ns):
                 lane.second.over += 1
-                self._refused.append(waiter.request_id)
+                self._refused.append(call.request_id)
 
-    def _send(self, lane: Lane, waiter: Waiter, now_ns: int) -> None:
+    def _send(self, lane: Lane, call: Call, now_ns: int) -> None:
         if len(self._running) >= _RUNNING_MAX:
             forgotten = next(iter(self._running))
             self.finish(forgotten, now_ns, status=_CLIENT_GONE, output_tokens=0)
-        self._running[waiter.request_id] = _Running(
-            sent_ns=now_ns,
-            input_tokens=waiter.input_tokens,
-            streams=waiter.streams,
-            awaited=waiter.streams,
-            unloaded=self._gate.calm,
-        )
-        self._gate.sent(
-            streams=waiter.streams, input_tokens=waiter.input_tokens, now_ns=now_ns
-        )
-        lane.recent.sent(waiter.account_id, now_ns)
+        call.sent_ns = now_ns
+        call.awaited = call.streams
+        call.unloaded = self._gate.calm
+        self._running[call.request_id] = call
+        self._gate.sent(call.input_tokens, now_ns, streams=call.streams)
+        lane.recent.sent(call.account_id, now_ns)
         lane.second.sent += 1
         self._sent += 1
 
-    def _answered(self, call: _Running) -> None:
+    def _answered(self, call: Call) -> None:
         call.awaited = False
         self._gate.awaited.answered(call.sent_ns)
         self._gate.gauge.answered()

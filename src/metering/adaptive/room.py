@@ -3,23 +3,34 @@
 from collections import OrderedDict
 from dataclasses import dataclass
 
-__all__ = ["Waiter", "WaitingRoom"]
+__all__ = ["Call", "WaitingRoom"]
 
 
-@dataclass(frozen=True, slots=True)
-class Waiter:
-    """A call that waits for the gate.
+@dataclass(slots=True)
+class Call:
+    """A call, from when it asks until it ends.
 
     Attributes:
+        request_id: Its name.
+        account_id: Whose it is.
+        input_tokens: Size of its prompt.
+        streams: Whether it asks for a stream.
+        waits_ns: When it began to wait.
         use: How much its account had of late, calls that waited already included.
+        sent_ns: When it went upstream.
+        awaited: Whether its first byte is awaited.
+        unloaded: Whether it went while next to nobody waited.
     """
 
     request_id: str
     account_id: str
     input_tokens: int
     streams: bool
-    since_ns: int
-    use: float
+    waits_ns: int = 0
+    use: float = 0.0
+    sent_ns: int = 0
+    awaited: bool = False
+    unloaded: bool = False
 
 
 class WaitingRoom:
@@ -31,59 +42,54 @@ class WaitingRoom:
 
     def __init__(self, wait_max_ns: int) -> None:
         self._wait_max_ns = wait_max_ns
-        self._waiters: OrderedDict[str, Waiter] = OrderedDict()
+        self._calls: OrderedDict[str, Call] = OrderedDict()
         self._per_account: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._waiters)
+        return len(self._calls)
 
-    def __contains__(self, request_id: str) -> bool:
-        return request_id in self._waiters
+    def enter(self, call: Call, used: float, now_ns: int) -> None:
+        """Let a call of an account that had *used* of late wait, behind all others."""
+        waiting = self._per_account.get(call.account_id, 0)
+        call.use, call.waits_ns = used + waiting, now_ns
+        self._calls[call.request_id] = call
+        self._per_account[call.account_id] = waiting + 1
 
-    def waiting(self, account_id: str) -> int:
-        """Return how many calls of an account wait."""
-        return self._per_account.get(account_id, 0)
-
-    def enter(self, waiter: Waiter) -> None:
-        """Let a call wait, behind all others."""
-        self._waiters[waiter.request_id] = waiter
-        self._per_account[waiter.account_id] = self.waiting(waiter.account_id) + 1
-
-    def leave(self, request_id: str) -> Waiter | None:
+    def leave(self, request_id: str) -> Call | None:
         """Take out a call wherever it stands; None if it does not wait."""
-        waiter = self._waiters.pop(request_id, None)
-        if waiter is not None:
-            left = self._per_account[waiter.account_id] - 1
+        call = self._calls.pop(request_id, None)
+        if call is not None:
+            left = self._per_account[call.account_id] - 1
             if left:
-                self._per_account[waiter.account_id] = left
+                self._per_account[call.account_id] = left
             else:
-                del self._per_account[waiter.account_id]
-        return waiter
+                del self._per_account[call.account_id]
+        return call
 
-    def first(self) -> Waiter:
+    def first(self) -> Call:
         """Take out who came first; somebody must wait."""
-        waiter = next(iter(self._waiters.values()))
-        self.leave(waiter.request_id)
-        return waiter
+        call = next(iter(self._calls.values()))
+        self.leave(call.request_id)
+        return call
 
-    def evict(self) -> Waiter:
+    def evict(self) -> Call:
         """Take out the newest call of who had most; somebody must wait."""
         most = -1.0
         evicted = ""
-        for waiter in self._waiters.values():
-            if waiter.use >= most:
-                most, evicted = waiter.use, waiter.request_id
-        waiter = self._waiters[evicted]
+        for call in self._calls.values():
+            if call.use >= most:
+                most, evicted = call.use, call.request_id
+        call = self._calls[evicted]
         self.leave(evicted)
-        return waiter
+        return call
 
-    def overdue(self, now_ns: int) -> list[Waiter]:
+    def overdue(self, now_ns: int) -> list[Call]:
         """Take out all who have waited as long as they may."""
-        late: list[Waiter] = []
-        for waiter in self._waiters.values():
-            if now_ns - waiter.since_ns < self._wait_max_ns:
+        late: list[Call] = []
+        for call in self._calls.values():
+            if now_ns - call.waits_ns < self._wait_max_ns:
                 break
-            late.append(waiter)
-        for waiter in late:
-            self.leave(waiter.request_id)
+            late.append(call)
+        for call in late:
+            self.leave(call.request_id)
         return late
