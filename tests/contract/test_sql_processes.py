@@ -16,6 +16,8 @@ from metering.errors import StorageError
 from metering.ledger import PeriodState
 from metering.testing.contracts.samples import PLAN, open_account, promo, used
 
+pytestmark = pytest.mark.timeout(60)  # several interpreters start at once
+
 _START = """
 import json, sys
 from sqlalchemy import Engine, event
