@@ -11,6 +11,7 @@ from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate
 from metering.quota import BudgetQuota, Demand
 from metering.resolved import Resolved
 from metering.stores import BudgetFreed, LedgerReader
+from metering.usage import UsageEvent
 
 __all__ = ["Biller", "Quote", "affordable_output_tokens", "freed_demand"]
 
@@ -93,7 +94,7 @@ class Biller:
         account = caller.account
         demands: list[Demand] = []
         if caller.funding == "credit":
-            key = f"{{{account.id}}}:credit:{account.credit_epoch}"
+            key = _credit_key(account.id, account.credit_epoch)
             model = "" if quote.model is None else quote.model.name
             quota = BudgetQuota(caller.credit.ceiling_of_p(model), ledgered=True)
             demands.append(Demand(key, quota, hold_p, None, "credit", "pico_usd"))
@@ -102,7 +103,7 @@ class Biller:
                 usage_limit_demand(account.id, period.key, caller.usage_limit_p, hold_p)
             )
         if caller.key_limit_p is not None:
-            key = f"{{{account.id}}}:{_OF_KEY}{caller.key_id}:{period.key}"
+            key = _key_key(account.id, caller.key_id, period.key)
             quota = BudgetQuota(caller.key_limit_p, ledgered=True)
             demands.append(Demand(key, quota, hold_p, None, "key", "pico_usd"))
         return demands
@@ -142,8 +143,8 @@ def usage_limit_demand(
     account_id: str, period: str, limit_p: int, cost_p: int
 ) -> Demand:
     """Return the demand on an account's limit of one period."""
-    key = f"{{{account_id}}}:spend:{period}"
     quota = BudgetQuota(limit_p, ledgered=True)
+    key = _spend_key(account_id, period)
     return Demand(key, quota, cost_p, None, "spend", "pico_usd")
 
 
@@ -151,10 +152,40 @@ def freed_demand(account: Account, freed: BudgetFreed) -> Demand:
     """Return the demand on a budget of which corrections freed something."""
     if freed.kind == "spend":
         return usage_limit_demand(account.id, freed.period, 0, 0)
-    key = f"{{{account.id}}}:credit:{account.credit_epoch}"
+    key = _credit_key(account.id, account.credit_epoch)
     if freed.kind == "key":
-        key = f"{{{account.id}}}:{_OF_KEY}{freed.key_id}:{freed.period}"
+        key = _key_key(account.id, freed.key_id, freed.period)
     return Demand(key, BudgetQuota(0, ledgered=True), 0, None, freed.kind, "pico_usd")
+
+
+def demands_of_event(event: UsageEvent, credit_epoch: int | None) -> list[Demand]:
+    """Return demands on each budget that a call may have drawn on, to settle it late.
+
+    A store that knows no such budget keeps nothing of it.
+
+    Args:
+        event: How the call ended.
+        credit_epoch: The account's, where credit alone pays; None: it does not.
+    """
+    keys = [_spend_key(event.account_id, event.period)]
+    if credit_epoch is not None:
+        keys.append(_credit_key(event.account_id, credit_epoch))
+    if event.key_id:
+        keys.append(_key_key(event.account_id, event.key_id, event.period))
+    quota = BudgetQuota(0, ledgered=True)
+    return [Demand(key, quota, event.hold_p, unit="pico_usd") for key in keys]
+
+
+def _spend_key(account_id: str, period: str) -> str:
+    return f"{{{account_id}}}:spend:{period}"
+
+
+def _credit_key(account_id: str, epoch: int) -> str:
+    return f"{{{account_id}}}:credit:{epoch}"
+
+
+def _key_key(account_id: str, key_id: str, period: str) -> str:
+    return f"{{{account_id}}}:{_OF_KEY}{key_id}:{period}"
 
 
 @lru_cache(maxsize=1024)

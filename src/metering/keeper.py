@@ -36,8 +36,8 @@ class Keeper:
     Settlements are off the way of answers: they are sent in the background, in their
     order, and again until the store takes them, which counts each only once. A lease
     is renewed when a sixth of it is over, and is held again by that if the store has
-    lost it. What a killed process owed is not lost with it: its holds run out, and its
-    charges are in its journal.
+    lost it. What a killed process owed is not lost with it: its charges are in its
+    journal, and who adopts that settles its holds (`LeftCalls`).
 
     Args:
         store: The store.

@@ -117,6 +117,24 @@ class Limiter:
             demands = _not_yet_taken(demands)
         keeper.ended(hold_id, demands, costs)
 
+    @property
+    def shares(self) -> bool:
+        """Whether other processes know the same limits."""
+        return self._keeper is not None
+
+    async def settle_left(
+        self, calls: Iterable[tuple[str, Sequence[Demand], Sequence[int]]]
+    ) -> None:
+        """Settle calls of a process that is gone, by hold; later if the store is away.
+
+        Args:
+            calls: Of each the id of its hold, its demands and what they cost.
+        """
+        if self._keeper is not None:
+            for hold_id, demands, costs in calls:
+                self._keeper.ended(hold_id, demands, costs)
+            await self._keeper.settle_owed()
+
     async def know(self, key: str) -> None:
         """Seed a budget unless the store knows it, with what runs here held again.
 

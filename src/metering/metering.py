@@ -40,6 +40,7 @@ from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
 from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
+from metering.left_calls import LeftCalls
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
@@ -97,6 +98,7 @@ class Metering:
         accounts: Creates accounts, issues keys, sets tiers.
         billing: Records payments, grants credit, looks up usage and charges.
         ledger: Where all of that is kept. Its methods block: call them in a thread.
+        left_calls: Settles what processes have left behind that were killed.
         plan: The plan.
         platform: What tiers get whose requests are adaptive, and why: `explain()`;
             None where no tier is.
@@ -139,6 +141,7 @@ class Metering:
         )
         biller = Biller(plan.prices, self.ledger, self._recorder.journal)
         self._limiter = _limiter(plan, self.limit_store, self._windows, biller, clock)
+        self.left_calls = LeftCalls(self._limiter, self.ledger, clock=clock)
         self.platform: Platform | None = None
         if plan.adaptive is not None:
             # Load is felt on a clock that never steps; one that is given is obeyed.
@@ -264,7 +267,7 @@ class Metering:
         try:
             prices = self.plan.prices.versions()
             self.ledger.publish(prices, now_ns=self._clock())
-            self._recorder.start()
+            self._recorder.start(self.left_calls.settle)
         except BaseException:
             self._home.unlock()
             raise

@@ -1,5 +1,6 @@
 """Where calls are recorded: the journal, and what brings it into the ledger."""
 
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import structlog
@@ -8,9 +9,13 @@ from metering.clock import Clock
 from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
 from metering.money import format_usd
 from metering.shipper import ShipFault, Shipper
-from metering.stores import LedgerWriter
+from metering.stores import LedgerWriter, PostReport
+from metering.usage import UsageEvent
 
-__all__ = ["Recorder"]
+__all__ = ["OnLeft", "Recorder"]
+
+OnLeft = Callable[[Sequence[UsageEvent]], None]
+"""Is told of calls that a process has left behind which is gone."""
 
 _log = structlog.get_logger("metering")
 
@@ -36,13 +41,23 @@ class Recorder:
         self._post = SetAside(data, ledger.post, on_refused=_tell_refused).post
         self._shipper = Shipper(self.journal, self._post, on_fault=_tell_shipping)
 
-    def start(self) -> None:
+    def start(self, on_left: OnLeft = lambda _: None) -> None:
         """Post what processes have left that are gone, and begin to ship.
+
+        Args:
+            on_left: Told of the calls of each batch of theirs, once it is posted and
+                before their journal is deleted.
 
         Raises:
             StorageError: The ledger cannot be written to.
         """
-        adopted = adopt_orphans(self._data, self._post)
+
+        def post(events: Sequence[UsageEvent]) -> PostReport:
+            report = self._post(events)
+            on_left(events)
+            return report
+
+        adopted = adopt_orphans(self._data, post)
         if adopted.owners:
             _log.info(
                 "journal_adopted",

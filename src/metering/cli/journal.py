@@ -21,6 +21,8 @@ from metering.journal import (
     survey_journals,
 )
 from metering.money import format_usd
+from metering.stores import PostReport
+from metering.usage import UsageEvent
 
 __all__ = ["journal"]
 
@@ -72,6 +74,12 @@ async def post(desk: Desk) -> int:
     home, ledger = desk.opened.data, desk.ledger
     kept: list[RefusedEvent] = []
     aside = SetAside(home, ledger.post, on_refused=lambda each, _: kept.append(each))
+
+    def post_left(events: Sequence[UsageEvent]) -> PostReport:
+        report = aside.post(events)
+        desk.meter.left_calls.settle(events)
+        return report
+
     with desk.output.progress() as bar:
         task = bar.add_task("Posting", total=None)
         again = await to_thread.run_sync(
@@ -79,7 +87,7 @@ async def post(desk: Desk) -> int:
                 home, ledger.post, on_batch=lambda n: bar.advance(task, n)
             )
         )
-        adopted = await to_thread.run_sync(adopt_orphans, home, aside.post)
+        adopted = await to_thread.run_sync(adopt_orphans, home, post_left)
     refused = [*again.refused, *kept]
     desk.output.show(
         {
