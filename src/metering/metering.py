@@ -46,7 +46,7 @@ from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
 from metering.platform import Platform
 from metering.recorder import Recorder
-from metering.registry import Accounts, Billing, Change
+from metering.registry import Accounts, Billing, Change, Corrections
 from metering.stores import Ledger, LimitStore, Snapshots, WindowStore
 from metering.tiers import TierResolver
 from metering.upkeep import Upkeep
@@ -96,7 +96,8 @@ class Metering:
 
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
-        billing: Records payments, grants credit, looks up usage and charges.
+        billing: Records payments, grants credit, closes periods, looks up usage.
+        corrections: Takes charges back, prices past calls anew.
         ledger: Where all of that is kept. Its methods block: call them in a thread.
         left_calls: Settles what processes have left behind that were killed.
         plan: The plan.
@@ -160,8 +161,14 @@ class Metering:
             pepper=plan.key_pepper,
         )
         self.billing = Billing(
-            self.ledger, change, self._limiter, clock=clock, prices=plan.prices
+            self.ledger,
+            change,
+            self._limiter,
+            clock=clock,
+            prices=plan.prices,
+            settle_ns=plan.settle_ns,
         )
+        self.corrections = Corrections(self.ledger, change, self._limiter, clock=clock)
         self._upkeep = Upkeep({"expire_credit": self.billing.expire_credit})
         self._parts = replace(
             _settings(plan),

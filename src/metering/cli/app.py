@@ -9,9 +9,11 @@ from metering.cli.accounts import accounts
 from metering.cli.bench import bench
 from metering.cli.check import check
 from metering.cli.command import command
+from metering.cli.corrections import rerate, reverse
 from metering.cli.credits import credits_
 from metering.cli.demo import demo
 from metering.cli.init import init
+from metering.cli.invoices import invoice
 from metering.cli.journal import journal
 from metering.cli.keys import keys
 from metering.cli.migrate import migrate
@@ -68,6 +70,9 @@ app.add_typer(keys, rich_help_panel=_LOOK_UP)
 app.add_typer(payments, rich_help_panel=_LOOK_UP)
 app.add_typer(credits_, rich_help_panel=_LOOK_UP)
 command(app, "usage", panel=_LOOK_UP)(usage)
+app.add_typer(invoice, rich_help_panel=_LOOK_UP)
+command(app, "reverse", panel=_LOOK_UP)(reverse)
+command(app, "rerate", panel=_LOOK_UP)(rerate)
 
 _SERVICE = "The service"
 

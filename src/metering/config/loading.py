@@ -56,6 +56,7 @@ def load_plan(text: str, *, source: str) -> Plan:
         sign_up_credit_p=file.credit.sign_up.pico,
         time_zone=file.periods.time_zone,
         anchor_day=file.periods.anchor_day,
+        settle_ns=file.periods.settle_h * 3600 * NS_PER_S,
         anonymous=calls.anonymous,
         unpriced=calls.unpriced,
         unmetered=calls.unmetered,

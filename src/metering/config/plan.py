@@ -6,6 +6,7 @@ from typing import Literal
 
 from metering.accounts import TierBook
 from metering.clock import NS_PER_S
+from metering.ledger import SETTLE_GRACE_NS
 from metering.limit_rules import LimitRule
 from metering.local_share import OnOutage
 from metering.platform import PlatformSettings
@@ -60,6 +61,7 @@ class Plan:
         sign_up_credit_p: Credit of a new account, in pico-dollars.
         time_zone: Zone at whose midnights the months of a new account begin.
         anchor_day: Day of the month, 1 to 31, on which they begin.
+        settle_ns: How long after its end a month stays open for calls begun in it.
         anonymous: Account that calls without a key are billed to; None: refused.
         unpriced: What becomes of a call to a model that has no price just then:
             `refuse`, or `pass` it on and record it without a charge.
@@ -97,6 +99,7 @@ class Plan:
     sign_up_credit_p: int = 0
     time_zone: str = "UTC"
     anchor_day: int = 1
+    settle_ns: int = SETTLE_GRACE_NS
     anonymous: str | None = None
     unpriced: Literal["refuse", "pass"] = "refuse"
     unmetered: Literal["refuse", "pass"] = "refuse"

@@ -70,12 +70,13 @@ class CreditTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
 
 class PeriodTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[periods]`: when the months of a new account begin."""
+    """`[periods]`: when the months of a new account begin, and when they are closed."""
 
     time_zone: Text = "UTC"
     anchor_day: Annotated[
         int, Meta(ge=1, le=31, description="a day of the month, 1 to 31")
     ] = 1
+    settle_h: Annotated[int, Meta(ge=0, le=720, description="hours, 0 to 720")] = 24
 
 
 class PaymentTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -26,6 +26,7 @@ from metering.limiter import Limiter
 from metering.money import format_usd, parse_usd
 from metering.pricing import PriceBook
 from metering.registry.change import Change
+from metering.registry.invoicing import Invoicing
 from metering.stores import ChargedEvent, Ledger, UsageTotal
 
 __all__ = ["Billing"]
@@ -39,8 +40,8 @@ _log = structlog.get_logger("metering")
 _T = TypeVar("_T")
 
 
-class Billing:
-    """Payments, credit and what was used. Reached as `Metering.billing`."""
+class Billing(Invoicing):
+    """Payments, credit, invoices and what was used. Reached as `Metering.billing`."""
 
     def __init__(
         self,
@@ -50,11 +51,11 @@ class Billing:
         *,
         clock: Clock,
         prices: PriceBook,
+        settle_ns: int,
     ) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, clock=clock, settle_ns=settle_ns)
         self._change = change
         self._limiter = limiter
-        self._clock = clock
         self._prices = prices
 
     async def record_payment(
