@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from metering.asgi.reported import report
     from metering.asgi.subjects import FromBody
     from metering.asgi.tier import TierMiddleware
+    from metering.backends.engine_gauges import PrometheusGauges
     from metering.backends.memory import MemoryLimitStore
     from metering.billing import Biller
     from metering.coldstart import ColdStart
@@ -59,6 +60,7 @@ __all__ = [
     "Overrides",
     "Parts",
     "Plan",
+    "PrometheusGauges",
     "RateOverride",
     "RateQuota",
     "StorageError",
@@ -88,6 +90,7 @@ _HOMES = {
     "Overrides": "metering.accounts",
     "Parts": "metering.asgi.parts",
     "Plan": "metering.config",
+    "PrometheusGauges": "metering.backends.engine_gauges",
     "RateOverride": "metering.accounts",
     "RateQuota": "metering.quota",
     "TierMiddleware": "metering.asgi.tier",

@@ -62,6 +62,11 @@ class LocalShare:
         self._policy = _Policy(rates=rates, money=money, nodes=nodes)
         self._spent: dict[str, int] = {}
         self._outage = 0
+        self._nodes_seen = 1
+
+    def shared_by(self, nodes: int) -> None:
+        """Share with so many nodes, where more are seen than were said to be there."""
+        self._nodes_seen = nodes
 
     def begin(self) -> None:
         """An outage begins: ledgered budgets are to be seeded anew."""
@@ -131,7 +136,7 @@ class LocalShare:
         return own_key.partition(":")[2]
 
     def _share(self, demand: Demand) -> Quota:
-        quota, nodes = demand.quota, self._policy.nodes
+        quota, nodes = demand.quota, max(self._policy.nodes, self._nodes_seen)
         if isinstance(quota, RateQuota):
             least = demand.cost if demand.unit == "requests" else 1
             burst = max(least, (quota.burst or quota.amount) // nodes)

@@ -22,6 +22,7 @@ from metering.asgi.refusal import Refusal
 from metering.asgi.stack import Stack
 from metering.asgi.subjects import Subject
 from metering.asgi.tokenizer import CountTokens, Tokenizer
+from metering.backends.gauges import gauges_of
 from metering.backends.limit_stores import limit_store, window_store
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
@@ -40,6 +41,7 @@ from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
 from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
+from metering.gauges import ReadQueue
 from metering.left_calls import LeftCalls
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
@@ -47,7 +49,8 @@ from metering.local_share import LocalShare, OnOutage
 from metering.platform import Platform
 from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change, Corrections
-from metering.stores import Ledger, LimitStore, Snapshots, WindowStore
+from metering.roster import Roster
+from metering.stores import Ledger, Snapshots
 from metering.tiers import TierResolver
 from metering.upkeep import Upkeep
 
@@ -71,6 +74,7 @@ class OwnParts(TypedDict, total=False):
     subjects: Mapping[str, Subject]
     dialects: Sequence[Dialect]
     cold: ColdStart
+    gauges: Mapping[str, ReadQueue] | None
     count_tokens: CountTokens | None
 
 
@@ -91,6 +95,8 @@ class Metering:
         dialects: What the app speaks besides the dialects known here. Each is spoken on
             its own paths, and on those of the plan's routes that name it.
         cold: Warms models up that are not always warm; None: they are.
+        gauges: By the name of an adaptive pool, a function that returns how many calls
+            are queued in front of its models; beside the URLs in the plan.
         count_tokens: Counts the tokens of a text, given a model's name and the text,
             for calls that told no usage. Called in a thread. None: they are estimated.
 
@@ -117,6 +123,7 @@ class Metering:
         subjects: Mapping[str, Subject] | None = None,
         dialects: Sequence[Dialect] = (),
         cold: ColdStart | None = None,
+        gauges: Mapping[str, ReadQueue] | None = None,
         count_tokens: CountTokens | None = None,
     ) -> None:
         self.plan = plan
@@ -141,13 +148,32 @@ class Metering:
             snapshots=snapshots,
         )
         biller = Biller(plan.prices, self.ledger, self._recorder.journal)
-        self._limiter = _limiter(plan, self.limit_store, self._windows, biller, clock)
+        share = _local_share(plan)
+        self._limiter = Limiter(
+            self.limit_store,
+            clock=clock,
+            lease_ns=plan.lease_ns,
+            spent_of=biller.spent_p,
+            share=share,
+            windows=self._windows,
+        )
         self.left_calls = LeftCalls(self._limiter, self.ledger, clock=clock)
         self.platform: Platform | None = None
         if plan.adaptive is not None:
             # Load is felt on a clock that never steps; one that is given is obeyed.
             steady = time.monotonic_ns if clock is system_clock else clock
-            self.platform = Platform(plan.adaptive, clock=steady)
+            self.platform = Platform(
+                plan.adaptive,
+                clock=steady,
+                gauges=gauges_of(plan.adaptive.gauges) | dict(gauges or {}),
+            )
+        self._roster: Roster | None = None
+        if self.platform is not None and self.limit_store.waits:
+            self._roster = Roster(
+                self.limit_store,
+                clock=clock,
+                tell=(self.platform.shared_by, share.shared_by),
+            )
         change = Change(self._resolver, self.limit_store)
         self.accounts = Accounts(
             self.ledger,
@@ -252,6 +278,8 @@ class Metering:
                 await to_thread.run_sync(self._open)
                 await self._limiter.prepare()
                 self._upkeep.start()
+                if self._roster is not None:
+                    self._roster.start()
                 self._started = True
 
     async def stop(self) -> None:
@@ -259,6 +287,8 @@ class Metering:
         if self._started:
             self._started = False
             self._upkeep.stop()
+            if self._roster is not None:
+                await self._roster.stop()
             await self._limiter.close(SETTLE_S)
             await to_thread.run_sync(self._close)
         if self.platform is not None:
@@ -314,23 +344,6 @@ def _settings(plan: Plan) -> Parts:
         body_bytes_max=plan.body_bytes_max,
         durable=plan.journal.durability == "power",
         log_calls=plan.log_calls,
-    )
-
-
-def _limiter(
-    plan: Plan,
-    store: LimitStore,
-    windows: WindowStore | None,
-    biller: Biller,
-    clock: Clock,
-) -> Limiter:
-    return Limiter(
-        store,
-        clock=clock,
-        lease_ns=plan.lease_ns,
-        spent_of=biller.spent_p,
-        share=_local_share(plan),
-        windows=windows,
     )
 
 

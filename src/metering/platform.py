@@ -17,6 +17,8 @@ from metering.adaptive import (
 )
 from metering.background import Background
 from metering.clock import NS_PER_S, Clock
+from metering.errors import ConfigurationError
+from metering.gauges import Gauge, ReadQueue
 from metering.limit_rules import key_part
 from metering.quota import Demand
 
@@ -39,12 +41,14 @@ class PlatformSettings:
     Attributes:
         pool: What each pool is told.
         pools: Name of the pool of each model; those without one share a pool.
+        gauges: URL of the page of metrics of a pool, by its name.
         classes: Class of the calls of each tier by its level, where they are limited by
             contract; calls that are adaptive are of class 0.
     """
 
     pool: AdaptiveSettings = field(default_factory=AdaptiveSettings)
     pools: Mapping[str, str] = field(default_factory=dict)
+    gauges: Mapping[str, str] = field(default_factory=dict)
     classes: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -92,10 +96,17 @@ class Upstream:
         settings: What the pool is told.
         clock: A clock that never goes back.
         ticks: Has time pass while calls wait or run.
+        read_queue: Reads how long the platform says its queue is; None: it does not.
     """
 
     def __init__(
-        self, name: str, settings: AdaptiveSettings, clock: Clock, ticks: Background
+        self,
+        name: str,
+        settings: AdaptiveSettings,
+        *,
+        clock: Clock,
+        ticks: Background,
+        read_queue: ReadQueue | None = None,
     ) -> None:
         self.name = name
         self.pool = AdaptivePool(settings)
@@ -105,6 +116,9 @@ class Upstream:
         self._ticks = ticks
         self._waiting: dict[str, _Waiting] = {}
         self._running: set[str] = set()
+        self._gauge: Gauge | None = None
+        if read_queue is not None:
+            self._gauge = Gauge(name, read_queue, self._queue_is)
         self._told: tuple[str, int] = ("normal", -TOLD_EVERY_NS)
 
     @property
@@ -173,6 +187,8 @@ class Upstream:
 
     def tick(self, now_ns: int) -> None:
         """Let time pass."""
+        if self._gauge is not None:
+            self._gauge.look(now_ns)
         self.pool.tick(now_ns)
         self._release(now_ns)
         self._tell(now_ns)
@@ -180,6 +196,9 @@ class Upstream:
     def explain(self) -> Explanation:
         """Return what the platform is doing and why."""
         return self.pool.explain(self._clock())
+
+    def _queue_is(self, length: float) -> None:
+        self.pool.push_gauge(length, self._clock())
 
     def _release(self, now_ns: int) -> None:
         if not self._waiting:
@@ -217,18 +236,38 @@ class Platform:
     Args:
         settings: What the operator says.
         clock: A clock that never goes back.
+        gauges: Reads how long the platform says the queue of a pool is, by its name.
+
+    Raises:
+        ConfigurationError: A gauge is of a pool that there is not.
     """
 
     def __init__(
-        self, settings: PlatformSettings, *, clock: Clock = time.monotonic_ns
+        self,
+        settings: PlatformSettings,
+        *,
+        clock: Clock = time.monotonic_ns,
+        gauges: Mapping[str, ReadQueue] | None = None,
     ) -> None:
         self._settings = settings
         self._clock = clock
         self._ticks = Background(self._pass_time)
+        read = dict(gauges or {})
         self._upstreams = {
-            name: Upstream(name, settings.pool, clock, self._ticks)
+            name: Upstream(
+                name,
+                settings.pool,
+                clock=clock,
+                ticks=self._ticks,
+                read_queue=read.pop(name, None),
+            )
             for name in dict.fromkeys((*settings.pools.values(), OTHERS))
         }
+        for name in read:
+            raise ConfigurationError(
+                f"There is no pool {name!r} to have a gauge; the pools are:"
+                f" {', '.join(self._upstreams)}."
+            )
 
     def upstream(self, model: str) -> Upstream:
         """Return the upstream of a model."""
@@ -237,6 +276,11 @@ class Platform:
     def class_of(self, tier: int) -> int:
         """Return the class of a tier's calls that are limited by contract."""
         return self._settings.classes.get(tier, len(self._settings.pool.classes) - 1)
+
+    def shared_by(self, nodes: int) -> None:
+        """Take this node's part of a platform that so many nodes send to."""
+        for upstream in self._upstreams.values():
+            upstream.pool.share_of(nodes)
 
     def explain(self) -> dict[str, Explanation]:
         """Return what each pool is doing and why."""

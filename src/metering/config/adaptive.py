@@ -47,6 +47,7 @@ def platform_settings(
     return PlatformSettings(
         pool=pool,
         pools=_pools(table.pools, prices, document),
+        gauges={one.name: one.gauges for one in table.pools if one.gauges},
         classes=_ranks(tiers, levels),
     )
 

@@ -231,6 +231,16 @@ class PoolTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     models: Annotated[
         tuple[Text, ...], Meta(min_length=1, description="names of models of the plan")
     ]
+    gauges: (
+        Annotated[
+            str,
+            Meta(
+                pattern="^https?://",
+                description='a URL, such as "http://127.0.0.1:8000/metrics"',
+            ),
+        ]
+        | None
+    ) = None
 
 
 class AdaptiveTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
