@@ -338,3 +338,16 @@ async def test_a_call_that_is_billed_as_such_needs_no_usage(opened, status, char
         (event,) = await service.events("acme")
 
     assert (charge_p, ()) == (event.charge_p, event.flags)
+
+
+@pytest.mark.parametrize("model", ["listener", "painter"])
+async def test_a_call_that_brings_nothing_of_what_is_priced_is_not_free(opened, model):
+    """A chat with a model that is priced by audio alone would cost nothing."""
+    async with opened() as service:
+        found = await refused(
+            service,
+            "/v1/chat/completions",
+            json={"model": model, "messages": [{"role": "user", "content": "a"}]},
+        )
+
+    assert (404, "model_not_priced") == found

@@ -65,13 +65,8 @@ class BillingMiddleware(Piece):
             )
         name = facts.model
         quote = biller.quote(name, caller, call.now_ns)
-        if quote.price is None and self.parts.unpriced_refused:
-            return Refusal(
-                "model_not_priced",
-                f"The model {name[:NAME_SHOWN_MAX]!r} has no price now, and nothing is"
-                " served unpriced. Name a model of the price list, or let the operator"
-                " add its price.",
-            )
+        if self.parts.unpriced_refused and not _prices(quote, facts):
+            return _not_priced(name, quote)
         call.quote = quote
         call.period = period_of(caller.account, call.now_ns)
         call.metered = True
@@ -110,6 +105,32 @@ class BillingMiddleware(Piece):
             return demands
         least_p = self._biller.worst_case_p(quote, facts, tokens)
         return [msgspec.structs.replace(d, cost_min=least_p) for d in demands]
+
+
+def _prices(quote: Quote, facts: RequestFacts) -> bool:
+    """Whether there is a price, and the request has what it is a price of."""
+    if quote.price is None:
+        return False
+    kind = quote.price.kind
+    if kind == "audio":
+        return facts.audio is not None
+    return kind != "image" or facts.images > 0
+
+
+def _not_priced(name: str, quote: Quote) -> Refusal:
+    known = f"The model {name[:NAME_SHOWN_MAX]!r}"
+    if quote.price is None:
+        return Refusal(
+            "model_not_priced",
+            f"{known} has no price now, and nothing is served unpriced. Name a model of"
+            " the price list, or let the operator add its price.",
+        )
+    return Refusal(
+        "model_not_priced",
+        f"{known} is priced by {quote.price.kind} alone, and this request has none."
+        f" Send it where {quote.price.kind} belongs, or let the operator add a price of"
+        " tokens.",
+    )
 
 
 def _output_not_bounded(name: str, facts: RequestFacts) -> Refusal:
