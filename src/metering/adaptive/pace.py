@@ -9,11 +9,16 @@ _BACK_AFTER_S = 20
 """A metered upstream refuses more often than that. One that does not was away: what it
 took of late says nothing of what it can take."""
 
+_LEVEL_MIN = 2.0
+_BURST_S = 0.2
+_DEBT_S = 1.0
+
 
 class Pace:
     """A bucket that fills at a little less than what the upstream took.
 
-    Calls that must not wait take from it all the same, as far below 0 as it goes above.
+    Calls that must not wait take from it all the same, as far below 0 as one second
+    fills: those who can wait make room for them.
     """
 
     def __init__(self, tuning: Tuning) -> None:
@@ -35,7 +40,8 @@ class Pace:
     def sent(self) -> None:
         """Count a call that goes upstream."""
         if self.per_s is not None:
-            self._level = max(-self._full(self.per_s), self._level - 1.0)
+            least = -max(_LEVEL_MIN, _DEBT_S * self.per_s)
+            self._level = max(least, self._level - 1.0)
 
     def second(self, sent_per_s: float, refused_per_s: float, now_ns: int) -> None:
         """Follow what the upstream took and refused in the last second."""
@@ -64,8 +70,5 @@ class Pace:
     def _fill(self, per_s: float, now_ns: int) -> None:
         elapsed_s = (now_ns - self._filled_ns) / NS_PER_S
         self._filled_ns = now_ns
-        self._level = min(self._full(per_s), self._level + elapsed_s * per_s)
-
-    @staticmethod
-    def _full(per_s: float) -> float:
-        return max(2.0, 0.2 * per_s)
+        full = max(_LEVEL_MIN, _BURST_S * per_s)
+        self._level = min(full, self._level + elapsed_s * per_s)

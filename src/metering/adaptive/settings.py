@@ -99,7 +99,7 @@ class Tuning:
     plain_delay_s: float = 0.6
     plain_gain: float = 0.06
     plain_growth: float = 0.05
-    pace_below: float = 0.1
+    pace_below: float = 0.07
     pace_growth: float = 0.01
 
     def __post_init__(self) -> None:
