@@ -36,7 +36,7 @@ class Verdict:
     """
 
     kind: Literal["go", "wait", "refused"]
-    reason: Literal["", "account_limit", "platform_busy"] = ""
+    reason: Literal["", "platform_busy"] = ""
     retry_after_ns: int = 0
 
 
