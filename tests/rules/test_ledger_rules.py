@@ -279,13 +279,12 @@ def test_what_is_paid_beyond_the_spend_becomes_credit():
 def test_the_last_dollar_lifts_the_tier_at_once(kind):
     """$490 settled is tier 2; $9.999999999999 more is too; $10 more is tier 3."""
     account = msgspec.structs.replace(CARD, lifetime_paid_p=490 * PICO)
-    levels = [
-        BOOK.tier_of(
-            settle_payment(account, PeriodState(), payment(kind, usd), BOOK).account, 0
-        ).level
+    after = [
+        settle_payment(account, PeriodState(), payment(kind, usd), BOOK).account
         for usd in ("9.999999999999", "10")
     ]
-    assert levels == [2, 3]
+    assert [BOOK.tier_of(each, 0).level for each in after] == [2, 3]
+    assert [each.kept_tier for each in after] == [None, None]
 
 
 @given(

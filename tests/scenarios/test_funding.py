@@ -61,9 +61,9 @@ def left_usd(service):
     return {grant.id: grant.left_p / PICO for grant in grants}
 
 
-async def room_p(service, limit_usd):
-    """What may yet be spent in this month, as the gate has it."""
-    demand = usage_limit_demand("acme", "2026-02", parse_usd(limit_usd), 0)
+async def room_p(service, limit_usd, month="2026-02"):
+    """What may yet be spent in a month, as the gate has it."""
+    demand = usage_limit_demand("acme", month, parse_usd(limit_usd), 0)
     store = service.meter.limit_store
     (verdict,) = await store.peek([demand], now_ns=service.clock())
     return verdict.remaining
@@ -197,12 +197,14 @@ async def test_scenario_29_tiers_rise_at_once_and_fall_with_the_period(open_serv
         gifted = await service.meter.accounts.get("acme")
         february = (await service.call("usd-1")).headers["x-ratelimit-limit-requests"]
         service.events()
-        service.clock.advance(seconds=20 * 86_400)
+        service.clock.advance(seconds=20 * 86_400 - 1)
+        last = (await service.call("usd-1")).headers["x-ratelimit-limit-requests"]
+        service.clock.advance(seconds=1)
         march = (await service.call("usd-1")).headers["x-ratelimit-limit-requests"]
 
         assert [(400, 2), (340, 2), (490, 2), (500, 3), *[(300, 3)] * 3] == steps
         assert 300 * PICO == gifted.lifetime_paid_p
-        assert ("5000", "1000") == (february, march)
+        assert ["5000", "5000", "1000"] == [february, last, march]
 
 
 @pytest.mark.parametrize(
@@ -310,6 +312,25 @@ async def test_an_early_payment_that_is_refunded_closes_its_room(open_service):
             await pay(
                 "acme", usd="1", reference="re_2", kind="refund", refers_to="pi_1"
             )
+
+
+async def test_a_refund_of_last_month_closes_no_room_of_this_one(open_service):
+    """Paid early in February, refunded in March: of March's $50, $48 are left."""
+    async with open_service(PLAN, "2026-02-09T00:00:00Z") as service:
+        pay = service.meter.billing.record_payment
+        await service.meter.accounts.set_payment_method("acme", on_file=True)
+        await service.call("usd-48.50")
+        service.events()
+        await pay("acme", usd="48.50", reference="pi_1", kind="early_payment")
+        service.clock.advance(seconds=20 * 86_400)
+        await service.call("usd-2")
+        service.events()
+        await pay(
+            "acme", usd="48.50", reference="re_1", kind="refund", refers_to="pi_1"
+        )
+
+        assert 48 * PICO == await room_p(service, "50", "2026-03")
+        assert parse_usd("1.50") == await room_p(service, "50", "2026-02")
 
 
 async def test_credit_that_is_charged_back_is_spent_no_more(open_service):

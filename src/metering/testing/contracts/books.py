@@ -165,6 +165,19 @@ class BooksContract:
         assert 0 == ledger.balances_p("acme")[receivable_of("acme")]
         _check(ledger, "acme")
 
+    def test_new_credit_pays_nothing_that_an_invoice_asks_for(
+        self, ledger: Ledger
+    ) -> None:
+        """$4 used postpaid, then $3 on credit alone: of $10 more, $3 are debt."""
+        open_account(ledger)
+        ledger.post([used("e1", 4), used("e2", 3, funding="credit")])
+
+        ledger.grant_credit(promo(10))
+
+        assert _paid_by(ledger) == {"e1": ((), 4), "e2": ((Draw("promo", 3),), 0)}
+        assert 4 == ledger.balances_p("acme")[receivable_of("acme")]
+        _check(ledger, "acme")
+
     def test_credit_for_a_model_pays_only_its_debt(self, ledger: Ledger) -> None:
         """The debt of another model stays, and is made up for by credit for any."""
         open_account(ledger, payment_method=False)
