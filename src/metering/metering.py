@@ -27,6 +27,7 @@ from metering.backends.limit_stores import limit_store, window_store
 from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
 from metering.billing import Biller
+from metering.carriers import refuse_silent, sender_of
 from metering.clock import Clock, system_clock
 from metering.coldstart import ColdStart
 from metering.config import (
@@ -46,6 +47,7 @@ from metering.left_calls import LeftCalls
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
+from metering.outbox import Sender
 from metering.platform import Platform
 from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change, Corrections
@@ -129,9 +131,14 @@ class Metering:
         self.plan = plan
         self.data = Path(plan.data or DATA_DEFAULT).absolute()
         self._clock = clock
+        if ledger is not None:
+            refuse_silent(ledger, plan.notices)
         self.ledger: Ledger = ledger or SqlLedger(
-            plan.ledger or f"sqlite:///{self.data / 'ledger.db'}", tiers=plan.tiers
+            plan.ledger or f"sqlite:///{self.data / 'ledger.db'}",
+            tiers=plan.tiers,
+            notices=plan.notices.notices,
         )
+        self._sender: Sender | None = None
         self._recorder = Recorder(
             self.data, self.ledger, clock=clock, sync_ms=plan.journal.sync_ms
         )
@@ -300,17 +307,22 @@ class Metering:
     def _open(self) -> None:
         shared = self.limit_store.waits
         shared = shared and (self._windows is None or self._windows.shared)
+        sender = sender_of(self.ledger, self.plan.notices, self._clock)
         self._home.lock(alone=not shared)
         try:
             prices = self.plan.prices.versions()
             self.ledger.publish(prices, now_ns=self._clock())
             self._recorder.start(self.left_calls.settle)
+            sender.start()
+            self._sender = sender
         except BaseException:
             self._home.unlock()
             raise
 
     def _close(self) -> None:
         self._recorder.stop(STOP_S)
+        if self._sender is not None:
+            self._sender.stop()
         self.ledger.close()
         self._home.unlock()
 

@@ -7,6 +7,7 @@ import structlog
 
 from metering.clock import Clock
 from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
+from metering.ledger import Alert, notice_kind
 from metering.money import format_usd
 from metering.shipper import ShipFault, Shipper
 from metering.stores import LedgerWriter, PostReport
@@ -38,7 +39,8 @@ class Recorder:
     ) -> None:
         self._data = data
         self.journal = Journal(data, clock=clock, sync_ms=sync_ms)
-        self._post = SetAside(data, ledger.post, on_refused=_tell_refused).post
+        self._ledger = ledger
+        self._post = SetAside(data, self._alerting, on_refused=_tell_refused).post
         self._shipper = Shipper(self.journal, self._post, on_fault=_tell_shipping)
 
     def start(self, on_left: OnLeft = lambda _: None) -> None:
@@ -78,6 +80,13 @@ class Recorder:
             _log.warning("journal_not_posted", data=str(self._data))
         self.journal.close()
 
+    def _alerting(self, events: Sequence[UsageEvent]) -> PostReport:
+        """Post a batch and log whom it has alerted."""
+        report = self._ledger.post(events)
+        for alert in report.alerts:
+            _tell_alert(alert)
+        return report
+
 
 _SHIPPING_TOLD: dict[ShipFault, str] = {
     "down": "ledger_down",
@@ -96,6 +105,19 @@ def _tell_shipping(kind: ShipFault, error: Exception | None) -> None:
         _log.info(_SHIPPING_TOLD[kind])
     else:
         _log.error(_SHIPPING_TOLD[kind], error=str(error), kind=type(error).__name__)
+
+
+def _tell_alert(alert: Alert) -> None:
+    of = alert.allowance
+    _log.warning(
+        "account_alerted",
+        account=of.account_id,
+        about=notice_kind(alert),
+        period=of.period,
+        threshold_percent=alert.threshold,
+        used_usd=format_usd(of.used_p),
+        limit_usd=format_usd(of.limit_p),
+    )
 
 
 def _tell_refused(refused: RefusedEvent, kept: bool) -> None:  # noqa: FBT001 - a callback

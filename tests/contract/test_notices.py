@@ -6,13 +6,13 @@ import sys
 from contextlib import ExitStack, closing
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import select
 
 from metering.backends.sql import SqlLedger, schema
-from metering.ledger import Notices
+from metering.ledger import Notices, Revision
 from metering.money import PICO
 from metering.testing.contracts.notices import NOTICES, NoticesContract, told
-from metering.testing.contracts.samples import PLAN, open_account, used
+from metering.testing.contracts.samples import PLAN, at, open_account, used
 
 _NODE = """
 import json, sys
@@ -131,11 +131,11 @@ def test_scenario_31(url, ledger):
     assert 461 * PICO // 10 == ledger.period("acme", "2026-01").spent_p
 
     # A reversal below 45 and back.
-    periods = schema.periods
-    back = update(periods).values(spent_p=periods.c.spent_p - 2 * PICO)
-    ledger._write(lambda on: on.execute(back))
+    reversal = Revision(event_id="e4", reason="an answer that was no use")
+    ledger.correct([reversal], now_ns=at("2026-01-16T00:00"))
     ledger.post([used("e5", 1)])
-    ledger.post([used("e6", 2 * PICO)])
+    ledger.post([used("e6", 51 * PICO // 10)])
+    assert 461 * PICO // 10 + 1 == ledger.period("acme", "2026-01").spent_p
     assert [] == told(ledger)
     assert [(50, 1), (80, 0), (90, 1)] == firings(ledger)
 

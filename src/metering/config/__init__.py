@@ -12,12 +12,16 @@ from metering.config.loading import (
     preset_text,
     with_environment,
 )
+from metering.config.notices import NoticeSettings, StreamSettings, WebhookSettings
 from metering.config.plan import JournalSettings, OutageSettings, Plan
 
 __all__ = [
     "JournalSettings",
+    "NoticeSettings",
     "OutageSettings",
     "Plan",
+    "StreamSettings",
+    "WebhookSettings",
     "agreed_overrides",
     "load_plan",
     "plan_from_env",

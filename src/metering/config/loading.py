@@ -10,6 +10,7 @@ from metering.clock import NS_PER_S
 from metering.config.adaptive import platform_settings
 from metering.config.document import Document
 from metering.config.limit_rules import limit_rules
+from metering.config.notices import notice_settings
 from metering.config.plan import JournalSettings, OutageSettings, Plan
 from metering.config.price_book import price_book
 from metering.config.schema import PlanFile, RouteTable
@@ -80,6 +81,7 @@ def load_plan(text: str, *, source: str) -> Plan:
             nodes=file.outage.nodes,
             deadline_ms=file.outage.deadline_ms,
         ),
+        notices=notice_settings(file.alerts, file.webhooks, file.events, document),
         notes=file.plan.notes,
     )
 
@@ -160,7 +162,11 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
         plan: The plan as written.
         environ: `METERING_DATA`, `METERING_LEDGER`, `METERING_LIMITS`,
             `METERING_WINDOWS` and `METERING_KEY_PEPPER`, where set and not empty,
-            replace `data`, `ledger`, `limits_store`, `windows_store` and `key_pepper`.
+            replace `data`, `ledger`, `limits_store`, `windows_store` and `key_pepper`;
+            `METERING_NATS` and what webhooks name are secrets of `notices`.
+
+    Raises:
+        ConfigurationError: The secret of a webhook cannot be used.
     """
     pepper = environ.get("METERING_KEY_PEPPER", "")
     return replace(
@@ -169,6 +175,7 @@ def with_environment(plan: Plan, environ: Mapping[str, str]) -> Plan:
         ledger=environ.get("METERING_LEDGER") or plan.ledger,
         limits_store=environ.get("METERING_LIMITS") or plan.limits_store,
         windows_store=environ.get("METERING_WINDOWS") or plan.windows_store,
+        notices=plan.notices.with_environment(environ),
         # A variable need not be text: its bytes are taken as they are.
         key_pepper=pepper.encode(errors="surrogateescape") or plan.key_pepper,
     )

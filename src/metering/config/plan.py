@@ -6,6 +6,7 @@ from typing import Literal
 
 from metering.accounts import TierBook
 from metering.clock import NS_PER_S
+from metering.config.notices import NoticeSettings
 from metering.ledger import SETTLE_GRACE_NS
 from metering.limit_rules import LimitRule
 from metering.local_share import OnOutage
@@ -87,6 +88,7 @@ class Plan:
         limits_store: URL of the store of limits; None: the memory of the process.
         windows_store: URL of the storage of windows; None: the memory of the process.
         outage: What a node does while a shared store of limits is away.
+        notices: Who is told of what.
         key_pepper: Secret under which keys are hashed; empty for none.
         notes: What whoever runs this plan should know.
     """
@@ -115,6 +117,7 @@ class Plan:
     journal: JournalSettings = JournalSettings()
     data: str | None = None
     outage: OutageSettings = OutageSettings()
+    notices: NoticeSettings = field(default_factory=NoticeSettings)
     # All may hold a secret, so neither is shown where a plan is printed.
     ledger: str | None = field(default=None, repr=False)
     limits_store: str | None = field(default=None, repr=False)

@@ -10,12 +10,14 @@ from msgspec import Meta, Struct, field
 
 from metering.accounts import Falls
 from metering.config.notation import Count, Dollars, Instant
+from metering.ledger import NoticeKind
 from metering.local_share import OnOutage
 from metering.pricing import PriceKind
 from metering.quota import Window
 
 __all__ = [
     "AdaptiveTable",
+    "AlertTable",
     "CallTable",
     "CreditTable",
     "JournalTable",
@@ -30,8 +32,10 @@ __all__ = [
     "RouteTable",
     "StepTable",
     "StorageTable",
+    "StreamTable",
     "TierRequestTable",
     "TierTable",
+    "WebhookTable",
 ]
 
 Text = Annotated[str, Meta(min_length=1, description="a string that is not empty")]
@@ -85,6 +89,42 @@ class PaymentTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     on_refund: Annotated[
         Falls, Meta(description='"period_end", "immediate" or "never"')
     ] = "period_end"
+
+
+class AlertTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[alerts]`: when an account is told that its allowance comes to its end."""
+
+    thresholds: tuple[
+        Annotated[int, Meta(ge=1, le=100, description="per cent, 1 to 100")], ...
+    ] = (50, 80, 90, 100)
+
+
+class WebhookTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[webhooks]]`: a URL that is told of alerts, payments and tiers."""
+
+    url: Annotated[
+        str,
+        Meta(pattern="^https?://", description='a URL, such as "https://example.com/"'),
+    ]
+    secret: Text | None = None
+    secret_env: Text | None = None
+    events: tuple[
+        Annotated[NoticeKind, Meta(description="one of those that are listed")], ...
+    ] = ()
+
+
+class StreamTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[events]`: where each call goes as an event."""
+
+    nats: Text | None = None
+    subject: Annotated[
+        str,
+        Meta(
+            pattern=r"^[^\s.*>]+(\.[^\s.*>]+)*$",
+            description='a subject without wildcards, such as "metering.usage"',
+        ),
+    ] = "metering.usage"
+    source: Text = "metering"
 
 
 class CallTable(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -342,6 +382,9 @@ class PlanFile(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     journal: JournalTable = JournalTable()
     storage: StorageTable = StorageTable()
     outage: OutageTable = OutageTable()
+    alerts: AlertTable = AlertTable()
+    webhooks: tuple[WebhookTable, ...] = ()
+    events: StreamTable = StreamTable()
     routes: tuple[RouteTable, ...] = ()
     tiers: tuple[TierTable, ...]
     adaptive: AdaptiveTable | None = None

@@ -47,10 +47,12 @@ class Outbox(Protocol):
         """Forget messages that have arrived."""
         ...
 
-    def failed(self, message: OutboxMessage, *, error: str, due_ns: int | None) -> None:
-        """Let a message wait until *due_ns*; with None it is given up, and kept.
+    def failed(
+        self, messages: Sequence[OutboxMessage], *, error: str, due_ns: int | None
+    ) -> None:
+        """Let messages wait until *due_ns*; with None they are given up, and kept.
 
-        Nothing changes where the lease was over and another has taken it since.
+        Nothing changes where the lease was over and another has taken one since.
         """
         ...
 

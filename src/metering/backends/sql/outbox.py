@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, delete, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
 
 from metering.backends.sql import schema
 from metering.backends.sql.reading import sliced
@@ -81,9 +81,11 @@ class SqlOutbox:
         """Forget what has arrived."""
         self._write(_sent, messages)
 
-    def failed(self, message: OutboxMessage, *, error: str, due_ns: int | None) -> None:
-        """Let it wait, or give it up."""
-        self._write(_failed, message, error, due_ns)
+    def failed(
+        self, messages: Sequence[OutboxMessage], *, error: str, due_ns: int | None
+    ) -> None:
+        """Let messages wait, or give them up."""
+        self._write(_failed, messages, error, due_ns)
 
     def give_up(self, destination: str, *, error: str) -> int:
         """Give up all that waits for a destination."""
@@ -155,12 +157,15 @@ def _sent(connection: Connection, messages: Sequence[OutboxMessage]) -> None:
 
 
 def _failed(
-    connection: Connection, message: OutboxMessage, error: str, due_ns: int | None
+    connection: Connection,
+    messages: Sequence[OutboxMessage],
+    error: str,
+    due_ns: int | None,
 ) -> None:
     statement = update(schema.outbox).where(
-        _rows.destination == message.destination,
-        _rows.id == message.id,
-        _rows.attempts == message.attempts,
+        _rows.destination == bindparam("to"),
+        _rows.id == bindparam("message_id"),
+        _rows.attempts == bindparam("taken"),
         _rows.state == _WAITING,
     )
     shown = error[:_ERROR_CHARS_MAX]
@@ -168,7 +173,11 @@ def _failed(
         statement = statement.values(state=_GIVEN_UP, error=shown)
     else:
         statement = statement.values(due_ns=due_ns, error=shown)
-    connection.execute(statement)
+    rows = [
+        {"to": each.destination, "message_id": each.id, "taken": each.attempts}
+        for each in messages
+    ]
+    connection.execute(statement, rows)
 
 
 def _give_up(connection: Connection, destination: str, error: str) -> int:

@@ -309,7 +309,7 @@ class NoticesContract:
         (first,) = take(_LATER_NS)
         assert [] == take(_LATER_NS + lease_ns - 1)
         (second,) = take(_LATER_NS + lease_ns)
-        ledger.outbox.failed(first, error="late", due_ns=_LATER_NS)
+        ledger.outbox.failed([first], error="late", due_ns=_LATER_NS)
 
         assert (first.id, 1, 2) == (second.id, first.attempts, second.attempts)
         assert [] == take(_LATER_NS + lease_ns)
@@ -327,8 +327,8 @@ class NoticesContract:
             return [each.id for each in messages]
 
         first, second, *_ = outbox.take(_STREAM, limit=2, lease_ns=1, now_ns=_LATER_NS)
-        outbox.failed(first, error="it is away", due_ns=_LATER_NS + 100)
-        outbox.failed(second, error="it is away", due_ns=None)
+        outbox.failed([first], error="it is away", due_ns=_LATER_NS + 100)
+        outbox.failed([second], error="it is away", due_ns=None)
 
         assert ["e2", "e3"] == take(_LATER_NS + 50)
         assert ["e0", "e2", "e3"] == sorted(take(_LATER_NS + 100))
