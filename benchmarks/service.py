@@ -204,13 +204,20 @@ def request(
 
 @asynccontextmanager
 async def metered(
-    home: Path, *, requests: RateOverride = HUGE
+    home: Path, *, requests: RateOverride = HUGE, adaptive: bool = True
 ) -> AsyncIterator[tuple[Metering, str]]:
     """Run a service of preset friendli, with one account of tier 3 and its key.
 
     Its limits are in memory and so is its ledger; its journal is on disk.
+
+    Args:
+        home: Where the journal is.
+        requests: The account's request limit.
+        adaptive: Whether the adaptive limits of tier 0 are there as well.
     """
     plan = replace(plan_from_preset("friendli"), data=str(home))
+    if not adaptive:
+        plan = replace(plan, adaptive=None)
     meter = Metering(plan, ledger=SqlLedger("sqlite://", tiers=plan.tiers))
     await meter.start()
     try:

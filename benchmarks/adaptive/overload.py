@@ -47,18 +47,17 @@ def running(config: str | None) -> Iterator[tuple[str, dict[str, str]]]:
     with socket.create_server((HOST, 0), backlog=1024) as listener:
         port, fd = listener.getsockname()[1], listener.fileno()
         command = [sys.executable, "-m", "benchmarks.adaptive.served", str(fd)]
-        server = subprocess.Popen(  # noqa: S603 - our own program
+        with subprocess.Popen(  # noqa: S603 - our own program
             [*command, config] if config else command,
             stdout=subprocess.PIPE,
             text=True,
             pass_fds=[fd],
-        )
-        try:
-            assert server.stdout is not None
-            yield f"http://{HOST}:{port}", json.loads(server.stdout.readline())
-        finally:
-            server.terminate()
-            server.wait()
+        ) as server:
+            try:
+                assert server.stdout is not None
+                yield f"http://{HOST}:{port}", json.loads(server.stdout.readline())
+            finally:
+                server.terminate()
 
 
 async def measure(config: str | None, seconds: float) -> list[Promise]:

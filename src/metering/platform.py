@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 
 import anyio
+import msgspec
 import structlog
 
 from metering.adaptive import (
@@ -52,8 +53,7 @@ class PlatformSettings:
     classes: Mapping[int, int] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Arrival:
+class Arrival(msgspec.Struct, frozen=True, gc=False):
     """A call that asks to go upstream.
 
     Attributes:
