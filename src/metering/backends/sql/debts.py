@@ -94,4 +94,4 @@ def _oldest(connection: Connection, grant: CreditGrant) -> list[tuple[str, int, 
     if grant.models is not None:
         wanted = wanted.where(_events.model.in_(grant.models))
     wanted = wanted.order_by(_events.ended_ns, _events.id).limit(_AT_ONCE)
-    return [tuple(row) for row in connection.execute(wanted)]
+    return [(row[0], row[1], row[2]) for row in connection.execute(wanted)]

@@ -38,6 +38,6 @@ def balances_p(connection: Connection, account_id: str | None) -> dict[str, int]
         wanted = select(side, *exact_sum(_rows.amount_p)).group_by(side)
         if account_id is not None:
             wanted = wanted.where(_rows.account_id == account_id)
-        for name, high, low in connection.execute(wanted):
-            sums_p[name] += sign * joined_sum(high, low)
+        for row in connection.execute(wanted):
+            sums_p[row[0]] += sign * joined_sum(row[1], row[2])
     return dict(sums_p)
