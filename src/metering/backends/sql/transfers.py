@@ -39,5 +39,6 @@ def balances_p(connection: Connection, account_id: str | None) -> dict[str, int]
         if account_id is not None:
             wanted = wanted.where(_rows.account_id == account_id)
         for row in connection.execute(wanted):
-            sums_p[row[0]] += sign * joined_sum(row[1], row[2])
+            name, high, low = tuple(row)
+            sums_p[name] += sign * joined_sum(high, low)
     return dict(sums_p)
