@@ -179,14 +179,16 @@ class CorrectingContract:
         """Credit that comes later pays for other calls, and is not drawn for it."""
         open_account(ledger, payment_method=False)
         ledger.grant_credit(promo(3))
-        ledger.post([used("e1", 5, funding="credit")])
+        ledger.post([used("e1", 5, funding="credit"), used("e2", 4, funding="credit")])
         ledger.correct([_back()], now_ns=_LATER_NS)
 
         ledger.grant_credit(promo(10, id="second"))
 
-        assert _consumed_p(ledger) == {"promo": 0, "second": 0}
+        assert _consumed_p(ledger) == {"promo": 0, "second": 4}
+        rests_p = {e.charge.event_id: e.charge.rest_p for e in ledger.events("acme")}
+        assert rests_p == {"e1": 2, "e2": 0}
         state = ledger.credit("acme", now_ns=_LATER_NS)
-        assert (state.ceiling_p, state.used_p) == (13, 0)
+        assert (state.ceiling_p, state.used_p) == (13, 4)
         assert _owed_p(ledger) == 0
 
     def test_credit_that_was_taken_back_is_not_given_back(self, ledger: Ledger) -> None:
