@@ -13,8 +13,8 @@ peers := $(venv)/installed-peers
 real := $(venv)/realworld
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint unit coverage bench sim overload throughput realworld \
-	demo clean
+.PHONY: help install test lint unit coverage bench sim overload crash throughput \
+	realworld demo clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -47,6 +47,9 @@ sim: $(peers) ## Adaptive limits and others on a simulated platform: some five m
 
 overload: $(stamp) ## Adaptive limits in a real server, four times overloaded: two minutes
 	$(bin)/python -m benchmarks.adaptive.overload $(ARGS)
+
+crash: $(stamp) ## Servers killed 80 times, a ledger locked, a full disk: then the sums
+	$(bin)/python tests/crash/storm.py $(ARGS)
 
 throughput: $(stamp) ## Answers a second of uvicorn with the stack and without; needs wrk
 	$(bin)/python -m benchmarks.throughput

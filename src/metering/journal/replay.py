@@ -1,5 +1,6 @@
 """What dead processes left in their journals, posted once and deleted."""
 
+import fcntl
 import itertools
 import os
 from collections import Counter
@@ -51,8 +52,9 @@ def adopt_orphans(
 ) -> Adoption:
     """Post what dead processes left in their journals, and delete those.
 
-    Blocks; run it in a worker thread, at start. Several processes may: each journal is
-    adopted by one of them. Memory is bounded by one batch and the calls that were
+    Blocks; run it in a worker thread, at start. Several processes may, one after the
+    other: who returns knows that all is posted that was left when it began, so that no
+    budget is seeded without it. Memory is bounded by one batch and the calls that were
     running when a process died.
 
     Args:
@@ -63,21 +65,38 @@ def adopt_orphans(
     """
     tally: Counter[str] = Counter()
     folder = owners_home(home)
-    for owner in sorted(folder.iterdir()) if folder.is_dir() else ():
-        lock = claim(owner)
-        if lock is None:
-            continue
-        try:
-            tally["owners"] += 1
-            events = _events_left(owner, tally)
-            while batch := list(itertools.islice(events, batch_max)):
-                report = post(batch)
-                tally["posted"] += len(report.posted)
-                tally["conflicts"] += len(report.conflicts)
-            remove_owner(owner)
-        finally:
-            os.close(lock)
+    if not folder.is_dir():
+        return Adoption()
+    turn = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        for owner in sorted(folder.iterdir()):
+            _adopt(owner, post, batch_max, tally)
+    finally:
+        os.close(turn)
     return Adoption(**tally)
+
+
+def _adopt(
+    owner: Path,
+    post: Callable[[Sequence[UsageEvent]], PostReport],
+    batch_max: int,
+    tally: Counter[str],
+) -> None:
+    """Adopt one journal, if nobody has it."""
+    lock = claim(owner)
+    if lock is None:
+        return
+    try:
+        tally["owners"] += 1
+        events = _events_left(owner, tally)
+        while batch := list(itertools.islice(events, batch_max)):
+            report = post(batch)
+            tally["posted"] += len(report.posted)
+            tally["conflicts"] += len(report.conflicts)
+        remove_owner(owner)
+    finally:
+        os.close(lock)
 
 
 def _events_left(owner: Path, tally: Counter[str]) -> Iterator[UsageEvent]:
