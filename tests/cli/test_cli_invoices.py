@@ -76,7 +76,7 @@ def test_all_that_is_due_is_closed_once(run, read, post):
     made = read("invoice", "close", "--all")
 
     assert ["acme-2026-01"] == [one["id"] for one in made]
-    assert "0 months closed; $0.00 are due." in run("invoice", "close", "--all").out
+    assert "Closed now: 0. Due of these: $0.00." in run("invoice", "close", "--all").out
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,18 @@ def test_usage_of_a_month_is_written_out(run, acme, post, home):
     assert ["0.0028", "0.0028", "-0.0028"] == [row["charge_usd"] for row in rows]
     assert "it was empty" == rows[2]["reason"] == lines[2]["reason"]
     assert [row["id"] for row in rows] == [line["id"] for line in lines]
+
+
+@pytest.mark.parametrize("name", ["u.csv", "u.jsonl"])
+def test_what_is_written_out_can_be_simulated(run, read, acme, post, name):
+    """Calls alone: what corrections change is no call."""
+    first, _ = post(2)
+    run("reverse", first, "--reason=it was empty")
+    run("invoice", "usage", acme, name, "--period=2026-01")
+    replayed = json.dumps(read("simulate", name, "--against=preset:friendli"))
+
+    assert '"calls": 2' in replayed
+    assert '"0.0056"' in replayed
 
 
 def test_a_charge_is_taken_back(run, read, post):

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from metering import Metering, MeteringMiddleware
 from metering.accounts import Account
 from metering.asgi.stack import Stack
-from metering.ledger import CreditState, PeriodState
+from metering.ledger import CreditState, Invoice, PeriodState, Standing
 from metering.stores import ChargedEvent, Ledger, UsageTotal
 from metering.testing import FakeModel, ManualClock
 
@@ -43,6 +43,9 @@ async def operating(meter: Metering) -> None:
     assert_type(await meter.billing.period("acme"), PeriodState)
     assert_type(await meter.billing.usage("acme"), list[UsageTotal])
     assert_type(await meter.billing.charges("acme"), list[ChargedEvent])
+    assert_type(await meter.billing.close("acme"), Invoice)
+    assert_type(await meter.billing.invoices(), list[Invoice])
+    assert_type(await meter.corrections.reverse("id", reason="ours"), Standing)
     agreed = await meter.accounts.override(
         "acme",
         usage_limit="500",

@@ -60,7 +60,9 @@ def read_export(path: Path) -> Iterator[Exported]:
             for number, line in enumerate(lines, start=first):
                 if isinstance(line, str) and not line.strip():
                     continue
-                yield _Row(line, f"{path}, line {number}").exported()
+                row = _Row(line, f"{path}, line {number}")
+                if not row.corrects:
+                    yield row.exported()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError(
             f"The export {str(path)!r} cannot be read: {error}. Name a file of JSON"
@@ -85,6 +87,11 @@ class _Row:
         else:
             fields = {name: value for name, value in line.items() if value}
         self._fields: Mapping[str, Any] = fields
+
+    @property
+    def corrects(self) -> bool:
+        """Whether it is about a call that another line tells."""
+        return self._fields.get("class") == "correction"
 
     def exported(self) -> Exported:
         began_ns = self._instant("admitted_ns", "admitted", "at")

@@ -66,7 +66,7 @@ async def close(
         return
     made = [one async for one in billing.close_all()]
     due_p = sum(one.total_p for one in made)
-    _list(desk, made, f"{len(made):,} months closed; {amount(due_p)} are due.")
+    _list(desk, made, f"Closed now: {len(made):,}. Due of these: {amount(due_p)}.")
 
 
 @command(invoice, "show")

@@ -25,6 +25,7 @@ _PAGE = 500
 USAGE_COLUMNS = (
     *("class", "id", "account_id", "key_id", "period", "model", "model_asked"),
     *("tier", "dialect", "admitted", "ended", "ending", "status", *_LEAVES),
+    "output_tokens_max",
     *("usage_source", "price_version", "charge_usd", "flags", "reason"),
 )
 """What each row tells; a correction leaves out what its call has told already."""
@@ -107,6 +108,7 @@ def _of_call(standing: Standing) -> Row:
         "ending": event.ending,
         "status": event.status,
         **{leaf: getattr(event.usage, leaf) for leaf in _LEAVES},
+        "output_tokens_max": event.output_tokens_max,
         "usage_source": event.usage_source,
         "price_version": event.price_version,
         "charge_usd": format_usd(event.charge_p),
