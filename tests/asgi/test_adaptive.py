@@ -100,6 +100,7 @@ async def test_what_is_told_is_what_is_enforced(open_adaptive, rpm, policy, limi
         ((_, told),) = http_sf.parse(first.headers["ratelimit"].encode(), tltype="list")
         served = [await service.chat(key) for _ in range(told["r"])]
         refused = await service.chat(key)
+        counted = upstream(service).pool._lanes[0].second
         wait_ns = int(refused.headers["retry-after-ms"]) * NS_PER_MS
         again = []
         for step_ns in (wait_ns - 2 * NS_PER_MS, 2 * NS_PER_MS, 0):
@@ -113,6 +114,9 @@ async def test_what_is_told_is_what_is_enforced(open_adaptive, rpm, policy, limi
     assert policy == (quota["q"], quota["w"])
     assert str(limit) == first.headers["x-ratelimit-limit-requests"]
     assert [200] * told["r"] == [answer.status_code for answer in served]
+    assert (1 + told["r"], 1) == (counted.passed, counted.limited)
+    assert "0" == refused.headers["x-ratelimit-remaining-requests"]
+    assert str(min(limit, told["r"])) == first.headers["x-ratelimit-remaining-requests"]
     assert (429, "rate_limit_exceeded") == (
         refused.status_code,
         refused.json()["error"]["code"],
@@ -378,6 +382,7 @@ async def test_an_account_that_changed_on_the_way_is_asked_for_once(open_adaptiv
 
         assert changed.version > account.version
         assert 200 == answer.status_code
+        assert 2 == upstream(service).pool._lanes[0].second.passed
         assert not upstream(service).in_use
 
 

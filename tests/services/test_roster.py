@@ -9,10 +9,12 @@ from metering.backends.limit_stores import limit_store
 from metering.backends.redis import RedisLimitStore
 from metering.clock import NS_PER_S
 from metering.errors import StorageError
-from metering.roster import LEASE_NS, Roster
+from metering.roster import Roster
 from metering.testing.clock import ManualClock
 
 pytestmark = pytest.mark.anyio
+
+LEASE_NS = 3 * NS_PER_S
 
 
 class Node:
