@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 
 __all__ = ["draw"]
 
-_BIN_S = 5.0
+_BINS = 84
 _OURS, _DEMAND, _PLAIN = "#1f6feb", "#8b949e", "#24292f"
 _SIZE_INCHES = (7.5, 7.0)
 _SHARE = "published share of a free account"
@@ -42,14 +42,22 @@ def draw(history: History, path: Path) -> None:
     plt.close(figure)
 
 
+def _bin_s(history: History) -> float:
+    return history.scenario.duration_s / _BINS
+
+
 def _starts(history: History) -> list[float]:
-    return [k * _BIN_S for k in range(int(history.scenario.duration_s / _BIN_S))]
+    return [k * _bin_s(history) for k in range(_BINS)]
+
+
+def _bin(history: History, at_s: float) -> int:
+    return min(_BINS - 1, int(at_s / _bin_s(history)))
 
 
 def _per_s(history: History, instants: Sequence[float]) -> list[float]:
-    counts = [0.0] * len(_starts(history))
+    counts = [0.0] * _BINS
     for at_s in instants:
-        counts[min(len(counts) - 1, int(at_s / _BIN_S))] += 1 / _BIN_S
+        counts[_bin(history, at_s)] += 1 / _bin_s(history)
     return counts
 
 
@@ -72,8 +80,8 @@ def _waits(axes: Axes, history: History) -> None:
         bins: list[list[float]] = [[] for _ in starts]
         for request in history.requests:
             if request.tier and request.first_s is not None:
-                place = min(len(bins) - 1, int(request.at_s / _BIN_S))
-                bins[place].append(request.first_s - request.at_s)
+                wait_s = request.first_s - request.at_s
+                bins[_bin(history, request.at_s)].append(wait_s)
         waits = [percentile(values, share) for values in bins]
         axes.plot(starts, waits, color=colour, label=f"paid, p{100 * share:.0f}")
     axes.set_ylabel("first byte, s")
