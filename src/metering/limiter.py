@@ -16,6 +16,7 @@ from metering.ids import uuid7
 from metering.keeper import Keeper
 from metering.local_share import LocalShare
 from metering.loss import Loss
+from metering.observing import Observers
 from metering.quota import UNKNOWN, Demand, RateQuota, Verdict, binding
 from metering.stores import LimitStore, Outcome, WindowStore
 
@@ -41,9 +42,13 @@ class Limiter:
         share: What this node grants by itself while the store is away; None: nothing.
         steady: A clock that never steps back, for when to renew leases.
         windows: Where demands that have a window are counted; None without any.
+        observers: Who is told how long a store that waits takes.
 
     Attributes:
         store: The store.
+        away: Whether it did not answer when it was last asked.
+        windows_away: The same of the windows.
+        keeper: What this process holds and owes there; None of a store of its own.
     """
 
     def __init__(
@@ -56,6 +61,7 @@ class Limiter:
         share: LocalShare | None = None,
         steady: Clock = time.monotonic_ns,
         windows: WindowStore | None = None,
+        observers: Observers | None = None,
     ) -> None:
         self.store = store
         self._flights: dict[str, anyio.Event] = {}
@@ -66,16 +72,17 @@ class Limiter:
         # A store within the process dies with its calls: their holds need no lease,
         # and are settled at once.
         self._lease_ns = lease_ns if store.waits else _ENDLESS_NS
-        self._keeper: Keeper | None = None
+        self.keeper: Keeper | None = None
         if store.waits:
-            self._keeper = Keeper(store, clock=clock, steady=steady, lease_ns=lease_ns)
+            self.keeper = Keeper(store, clock=clock, steady=steady, lease_ns=lease_ns)
         self._loss: Loss | None = None
-        if self._keeper is not None and store.forgets:
-            self._loss = Loss(store, self._keeper, clock)
+        if self.keeper is not None and store.forgets:
+            self._loss = Loss(store, self.keeper, clock)
         self._alone: set[str] = set()
-        self._away = False
+        self.away = False
         self._windows = windows
-        self._windows_away = False
+        self.windows_away = False
+        self._observers = observers or Observers()
 
     async def admit(
         self,
@@ -106,7 +113,7 @@ class Limiter:
             demands = [demand for demand in demands if not demand.window]
             if not demands:
                 return
-        keeper, share = self._keeper, self._share
+        keeper, share = self.keeper, self._share
         if keeper is None:
             now_ns = self._clock()
             await self.store.settle(hold_id, demands, costs, now_ns=now_ns)
@@ -120,7 +127,7 @@ class Limiter:
     @property
     def shares(self) -> bool:
         """Whether other processes know the same limits."""
-        return self._keeper is not None
+        return self.keeper is not None
 
     async def settle_left(
         self, calls: Iterable[tuple[str, Sequence[Demand], Sequence[int]]]
@@ -130,10 +137,10 @@ class Limiter:
         Args:
             calls: Of each the id of its hold, its demands and what they cost.
         """
-        if self._keeper is not None:
+        if self.keeper is not None:
             for hold_id, demands, costs in calls:
-                self._keeper.ended(hold_id, demands, costs)
-            await self._keeper.settle_owed()
+                self.keeper.ended(hold_id, demands, costs)
+            await self.keeper.settle_owed()
 
     async def know(self, key: str) -> None:
         """Seed a budget unless the store knows it, with what runs here held again.
@@ -143,8 +150,8 @@ class Limiter:
         """
         if self._loss is not None:
             await self._loss.made_good()
-        if self._keeper is not None:
-            await self._keeper.hold_again(key)
+        if self.keeper is not None:
+            await self.keeper.hold_again(key)
         now_ns = self._clock()
         spent = await self._spent(key, now_ns)
         await self.store.seed(key, spent, now_ns=now_ns)
@@ -178,8 +185,8 @@ class Limiter:
 
     async def close(self, timeout_s: float) -> None:
         """Bring to the store what it is owed, as far as the time allows."""
-        if self._keeper is not None:
-            await self._keeper.close(timeout_s)
+        if self.keeper is not None:
+            await self.keeper.close(timeout_s)
 
     def _admit_kept(
         self,
@@ -188,9 +195,9 @@ class Limiter:
         account: tuple[str, int] | None,
     ) -> Awaitable[Outcome]:
         """Decide over demands that the limit store keeps, or this node alone."""
-        if self._keeper is None:
+        if self.keeper is None:
             return self._admit(demands, hold_id, account)
-        return self._admit_elsewhere(self._keeper, demands, hold_id, account)
+        return self._admit_elsewhere(self.keeper, demands, hold_id, account)
 
     async def _admit_elsewhere(
         self,
@@ -206,8 +213,8 @@ class Limiter:
             if self._share is None or not self._share.grants(demands):
                 raise
             return await self._admit_alone(self._share, keeper, demands, hold_id)
-        if self._away:
-            self._away = False
+        if self.away:
+            self.away = False
             _log.info("limits_back", owed=keeper.owed)
         if hold_id and outcome.status == "admitted":
             keeper.opened(hold_id, _as_granted(demands, outcome))
@@ -250,13 +257,26 @@ class Limiter:
     ) -> Awaitable[Outcome]:
         # What is only handed on is not awaited here: each coroutine on the way costs a
         # tenth of what a decision in memory does.
-        return self.store.acquire(
+        answer = self.store.acquire(
             demands,
             hold_id=hold_id,
             lease_ns=self._lease_ns,
             now_ns=self._clock(),
             account=account,
         )
+        if self._observers.told and self.store.waits:
+            return self._timed(answer)
+        return answer
+
+    async def _timed(self, answer: Awaitable[Outcome]) -> Outcome:
+        began_ns, answered = time.perf_counter_ns(), False
+        try:
+            outcome = await answer
+            answered = True
+        finally:
+            took_ns = time.perf_counter_ns() - began_ns
+            self._observers.limits_asked(took_ns, answered=answered)
+        return outcome
 
     async def _spent(self, key: str, now_ns: int) -> int:
         if self._spent_of is None:
@@ -306,22 +326,22 @@ class Limiter:
         try:
             verdicts = await (windows.take if take else windows.peek)(demands)
         except StorageError as error:
-            if not self._windows_away:
-                self._windows_away = True
+            if not self.windows_away:
+                self.windows_away = True
                 _log.error("windows_away", error=str(error))
             if take and (self._share is None or not self._share.grants(demands)):
                 raise
             return tuple(Verdict(demand.cost, UNKNOWN) for demand in demands)
-        if self._windows_away:
-            self._windows_away = False
+        if self.windows_away:
+            self.windows_away = False
             _log.info("windows_back")
         return verdicts
 
     # While the store is away
 
     def _note_away(self, error: StorageError) -> None:
-        if not self._away:
-            self._away = True
+        if not self.away:
+            self.away = True
             _log.error("limits_away", error=str(error))
             if self._share is not None:
                 self._share.begin()

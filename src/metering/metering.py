@@ -19,6 +19,7 @@ from metering.asgi.callers import caller_of
 from metering.asgi.missing import MissingUsage
 from metering.asgi.parts import Identify, Parts
 from metering.asgi.refusal import Refusal
+from metering.asgi.scraped import metrics_app
 from metering.asgi.stack import Stack
 from metering.asgi.subjects import Subject
 from metering.asgi.tokenizer import CountTokens, Tokenizer
@@ -47,6 +48,7 @@ from metering.left_calls import LeftCalls
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
+from metering.observing import Observer, Observers
 from metering.outbox import Sender
 from metering.platform import Platform
 from metering.recorder import Recorder
@@ -55,6 +57,8 @@ from metering.roster import Roster
 from metering.stores import Ledger, Snapshots
 from metering.tiers import TierResolver
 from metering.upkeep import Upkeep
+from metering.usage import UsageEvent
+from metering.vitals import Vitals
 
 __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 
@@ -78,6 +82,7 @@ class OwnParts(TypedDict, total=False):
     cold: ColdStart
     gauges: Mapping[str, ReadQueue] | None
     count_tokens: CountTokens | None
+    observers: Sequence[Observer]
 
 
 class Metering:
@@ -101,6 +106,7 @@ class Metering:
             are queued in front of its models; beside the URLs in the plan.
         count_tokens: Counts the tokens of a text, given a model's name and the text,
             for calls that told no usage. Called in a thread. None: they are estimated.
+        observers: Who is told of each call, such as `OpenTelemetry()`.
 
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
@@ -127,6 +133,7 @@ class Metering:
         cold: ColdStart | None = None,
         gauges: Mapping[str, ReadQueue] | None = None,
         count_tokens: CountTokens | None = None,
+        observers: Sequence[Observer] = (),
     ) -> None:
         self.plan = plan
         self.data = Path(plan.data or DATA_DEFAULT).absolute()
@@ -155,6 +162,8 @@ class Metering:
             snapshots=snapshots,
         )
         biller = Biller(plan.prices, self.ledger, self._recorder.journal)
+        names = [model.name for model in plan.prices.models]
+        self._observers = Observers(observers, names)
         share = _local_share(plan)
         self._limiter = Limiter(
             self.limit_store,
@@ -163,6 +172,7 @@ class Metering:
             spent_of=biller.spent_p,
             share=share,
             windows=self._windows,
+            observers=self._observers,
         )
         self.left_calls = LeftCalls(self._limiter, self.ledger, clock=clock)
         self.platform: Platform | None = None
@@ -215,9 +225,19 @@ class Metering:
             subjects=_known_subjects(plan.limits, subjects or {}),
             identify=identify,
             tokenizer=None if count_tokens is None else Tokenizer(count_tokens),
+            observers=self._observers,
             ready=self.start,
         )
         self._cold = cold
+        self._vitals = Vitals(
+            self._limiter,
+            self._recorder,
+            clock=clock,
+            outbox=self.ledger.outbox if plan.notices.notices.subscriptions else None,
+            platform=self.platform,
+            cold=cold,
+        )
+        self._metrics: ASGIApp | None = None
         self._started = False
         self._starting = anyio.Lock()
         self._home = DataHome(self.data)
@@ -304,6 +324,27 @@ class Metering:
         if self._windows is not None:
             await self._windows.aclose()
 
+    def metrics(self) -> ASGIApp:
+        """Return an app to mount that shows Prometheus what this process does.
+
+        As in `app.mount("/metrics", meter.metrics())`. Calls are counted from here on:
+        ask for it before the first one. It lets everybody in.
+
+        Raises:
+            ConfigurationError: The package for it is not installed.
+        """
+        if self._metrics is None:
+            self._metrics = metrics_app(self._observers, self._vitals.look)
+        return self._metrics
+
+    def _take_over(self, left: Sequence[UsageEvent]) -> None:
+        """Settle what a killed process has left, and tell of what it never told."""
+        self.left_calls.settle(left)
+        if self._observers.told:
+            for event in left:
+                if event.ending == "recovered":
+                    self._observers.call_ended(event, ())
+
     def _open(self) -> None:
         shared = self.limit_store.waits
         shared = shared and (self._windows is None or self._windows.shared)
@@ -312,7 +353,7 @@ class Metering:
         try:
             prices = self.plan.prices.versions()
             self.ledger.publish(prices, now_ns=self._clock())
-            self._recorder.start(self.left_calls.settle)
+            self._recorder.start(self._take_over)
             sender.start()
             self._sender = sender
         except BaseException:

@@ -70,6 +70,11 @@ class Recorder:
             )
         self._shipper.start()
 
+    @property
+    def posting_fails(self) -> bool:
+        """Whether the ledger takes no charges, as far as is known."""
+        return self._shipper.fails
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until all calls that have ended are in the ledger; say if so."""
         return self._shipper.flush(timeout_s)

@@ -95,6 +95,11 @@ class Shipper:
             )
             self._thread.start()
 
+    @property
+    def fails(self) -> bool:
+        """Whether the last try to post did."""
+        return self._fault is not None
+
     def flush(self, timeout_s: float) -> bool:
         """Wait until all calls closed by now are in the ledger; try at once.
 

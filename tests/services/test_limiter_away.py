@@ -73,7 +73,7 @@ class Node:
             share=LocalShare(MemoryLimitStore(), **share) if share else None,
             steady=clock,
         )
-        self.keeper = self.limiter._keeper
+        self.keeper = self.limiter.keeper
 
     async def admitted(self, calls, *demands, hold="h"):
         """Return how many of so many calls were admitted."""
@@ -284,7 +284,7 @@ async def test_a_clock_that_steps_back_renews_all_the_same(store):
     await limiter.admit([slot()], hold_id="h1")
     wall._now_ns -= 3600 * NS_PER_S
     steady.advance(seconds=6)
-    await limiter._keeper.renew_due()
+    await limiter.keeper.renew_due()
 
     assert ["h1"] == renewed
 

@@ -34,9 +34,9 @@ async def test_a_hold_that_was_lost_is_held_again_as_it_was_granted():
         (await limiter.admit([SPEND], hold_id=hold)).verdicts[0].granted
         for hold in ("h1", "h2")
     ]
-    limiter.store = limiter._keeper._store = empty = SharedStore()
+    limiter.store = limiter.keeper._store = empty = SharedStore()
     clock.advance(seconds=10)
-    await limiter._keeper.renew_due()
+    await limiter.keeper.renew_due()
     wider = replace(SPEND, quota=BudgetQuota(200), cost=0, cost_min=None)
     (verdict,) = await empty.peek([wider], now_ns=clock())
 

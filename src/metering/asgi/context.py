@@ -10,6 +10,7 @@ from metering.clamp import ClampPlan
 from metering.dialects.dialect import Dialect, Members
 from metering.facts import RequestFacts
 from metering.ledger import Period
+from metering.observing import Headers
 from metering.quota import Demand, Verdict
 from metering.resolved import Resolved
 from metering.usage import UsageEvent
@@ -29,9 +30,10 @@ class Call:
     On the way in each piece adds what it knows; the Exchange carries it out.
 
     `gates` are passed when all demands are granted; `entered` are those that were.
-    `headers` are added to the response. `returnable` says that all that is taken may
-    have to be given back, also where nothing else is to be settled. `decoded` says that
-    the body came compressed, and is no longer.
+    `request_headers` came with the request, `headers` are added to the response.
+    `returnable` says that all that is taken may have to be given back, also where
+    nothing else is to be settled. `decoded` says that the body came compressed, and is
+    no longer.
     """
 
     __slots__ = (
@@ -57,6 +59,7 @@ class Call:
         "period",
         "quote",
         "reported",
+        "request_headers",
         "returnable",
         "running",
         "shadow_refused",
@@ -86,6 +89,7 @@ class Call:
         self.reported: Reported | None = None
         self.header_time: tuple[int, str] | None = None
         self.headers: list[tuple[bytes, bytes]] = []
+        self.request_headers: Headers = ()
         self.take_out_usage = False
         self.metered = False
         self.started_over = False

@@ -11,7 +11,8 @@ from metering.asgi.context import Call, call_of
 from metering.asgi.drain import DrainingWatch
 from metering.asgi.parts import Parts
 from metering.asgi.record import opening_event, unserved_event
-from metering.asgi.refusal import Refusal, log_refusal, send_refusal
+from metering.asgi.refusal import Refusal, send_refusal
+from metering.asgi.tell import tell_refused
 from metering.asgi.watch import Watch
 from metering.clock import NS_PER_S
 from metering.errors import JournalFullError, StorageError
@@ -44,7 +45,7 @@ class Exchange:
         except ClientLeftError:
             return
         if refusal is not None:
-            log_refusal(call, refusal)
+            tell_refused(call, refusal, self._parts)
             await send_refusal(call, refusal, send)
             return
         call.running = True

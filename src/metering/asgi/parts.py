@@ -17,6 +17,7 @@ from metering.dialects.known import DIALECT_BY_PATH
 from metering.journal import Journal
 from metering.limit_rules import LimitRule
 from metering.limiter import Limiter
+from metering.observing import Observers
 from metering.platform import Platform
 from metering.tiers import TierResolver
 
@@ -54,6 +55,7 @@ class Parts:
         body_bytes_max: Largest request body.
         durable: Whether a call waits for its journal lines to reach the disk.
         log_calls: Whether each call is logged.
+        observers: Who is told of calls.
         ready: Awaited before the first call; starts what works in the background.
     """
 
@@ -80,4 +82,5 @@ class Parts:
     body_bytes_max: int = 8 * 1024 * 1024
     durable: bool = False
     log_calls: bool = False
+    observers: Observers = field(default_factory=Observers)
     ready: Callable[[], Awaitable[None]] | None = None

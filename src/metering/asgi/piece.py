@@ -10,7 +10,8 @@ from metering.asgi.context import STATE_KEY, Call, call_of
 from metering.asgi.doors import Doors, refuse_websocket, route_not_metered
 from metering.asgi.exchange import Exchange
 from metering.asgi.parts import Parts
-from metering.asgi.refusal import Refusal, log_refusal, send_refusal
+from metering.asgi.refusal import Refusal, send_refusal
+from metering.asgi.tell import tell_refused
 from metering.dialects.known import UNMETERED
 from metering.errors import ConfigurationError, StorageError
 from metering.ids import uuid7
@@ -113,7 +114,7 @@ class Piece(ABC):
         if refusal is None:
             await self.inmost(scope, receive, send)
             return
-        log_refusal(call, refusal)
+        tell_refused(call, refusal, self.parts)
         await send_refusal(call, refusal, send)
 
     def _begin(self, scope: Scope) -> Call | None:
@@ -124,6 +125,7 @@ class Piece(ABC):
             return None
         now_ns = self.parts.clock()
         call = Call(uuid7(now_ns), dialect, now_ns)
+        call.request_headers = scope.get("headers", ())
         # In place: layers outside and inside share this dict by reference.
         scope.setdefault("state", {})[STATE_KEY] = call
         return call

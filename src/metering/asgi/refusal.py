@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-import structlog
 from starlette.types import Send
 
 from metering.asgi.context import Call
@@ -15,7 +14,6 @@ __all__ = [
     "NAME_SHOWN_MAX",
     "Detail",
     "Refusal",
-    "log_refusal",
     "retry_headers",
     "send_refusal",
 ]
@@ -49,8 +47,6 @@ STATUS_BY_CODE = {
     "model_not_ready": 503,
     "platform_busy": 503,
 }
-
-_log = structlog.get_logger("metering")
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,18 +89,6 @@ def retry_headers(retry_after_ns: int | None) -> list[tuple[bytes, bytes]]:
     if retry_after_ns > RETRY_AFTER_MAX_NS:
         headers.append((b"x-should-retry", b"false"))
     return headers
-
-
-def log_refusal(call: Call, refusal: Refusal) -> None:
-    """Write the one event that tells an operator of a refusal."""
-    _log.info(
-        "call_refused",
-        call=call.id,
-        account=call.account[0] if call.account else None,
-        model=call.facts.model[:NAME_SHOWN_MAX] if call.facts else None,
-        code=refusal.code,
-        quota=refusal.quota or None,
-    )
 
 
 async def send_refusal(call: Call, refusal: Refusal, send: Send) -> None:

@@ -336,6 +336,8 @@ class Watch:
         )
         if self._parts.journal is not None:
             self._parts.journal.close_call(call.event)
+        if self._parts.observers.told:
+            self._parts.observers.call_ended(call.event, call.request_headers)
 
     def _measured_ms(self, now_ns: int) -> int:
         spent_ns = now_ns - self._dispatched_ns - self._client_wait_ns

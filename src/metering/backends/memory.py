@@ -225,6 +225,11 @@ class MemoryLimitStore:
         """End the holds whose lease is over, each once. Return how many."""
         return self._expire(self._holds, now_ns // NS_PER_US)
 
+    @property
+    def holds_open(self) -> int:
+        """Calls that hold something."""
+        return len(self._holds)
+
     async def aclose(self) -> None:
         """Nothing is open."""
 

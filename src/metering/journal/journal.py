@@ -285,6 +285,11 @@ class Journal:
         return self._posted
 
     @property
+    def oldest_ns(self) -> int | None:
+        """When the oldest call ended that is not in the ledger; None without any."""
+        return self._oldest_ns
+
+    @property
     def written(self) -> Position | None:
         """The end of what is written, for who reads along; None before any line."""
         with self._lock:

@@ -60,6 +60,10 @@ class Outbox(Protocol):
         """Give up all that waits for a destination, and return how many that were."""
         ...
 
+    def waiting(self) -> dict[str, int]:
+        """Return how many messages wait to be sent, by destination."""
+        ...
+
     def sweep(self, destinations: Collection[str], *, before_ns: int) -> int:
         """Forget messages from before an instant that nobody will send.
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
-from sqlalchemy import Connection, Row, bindparam, delete, or_, select, update
+from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 
 from metering.backends.sql import schema
 from metering.backends.sql.reading import sliced
@@ -90,6 +90,10 @@ class SqlOutbox:
     def give_up(self, destination: str, *, error: str) -> int:
         """Give up all that waits for a destination."""
         return self._write(_give_up, destination, error)
+
+    def waiting(self) -> dict[str, int]:
+        """Count what waits, by destination."""
+        return self._read(_waiting)
 
     def sweep(self, destinations: Collection[str], *, before_ns: int) -> int:
         """Forget what nobody will send."""
@@ -186,6 +190,15 @@ def _give_up(connection: Connection, destination: str, error: str) -> int:
     )
     statement = statement.values(state=_GIVEN_UP, error=error[:_ERROR_CHARS_MAX])
     return connection.execute(statement).rowcount
+
+
+def _waiting(connection: Connection) -> dict[str, int]:
+    wanted = (
+        select(_rows.destination, func.count().label("messages"))
+        .where(_rows.state == _WAITING)
+        .group_by(_rows.destination)
+    )
+    return {row.destination: row.messages for row in connection.execute(wanted)}
 
 
 def _sweep(

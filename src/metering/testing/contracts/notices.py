@@ -332,7 +332,9 @@ class NoticesContract:
 
         assert ["e2", "e3"] == take(_LATER_NS + 50)
         assert ["e0", "e2", "e3"] == sorted(take(_LATER_NS + 100))
+        assert 3 == outbox.waiting()[_STREAM]
         assert 3 == outbox.give_up(_STREAM, error="it is gone")
+        assert _STREAM not in outbox.waiting()
         assert [] == take(_LATER_NS + NS_PER_S)
         assert 0 == outbox.sweep([_STREAM], before_ns=_JANUARY_NS)
         assert 4 == outbox.sweep([_STREAM], before_ns=_LATER_NS)

@@ -1,0 +1,63 @@
+"""The reference of metrics is the table of the code, and pages name what there is."""
+
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+
+from metering.adaptive import PlatformState
+from metering.exports.metrics import METRICS
+from metering.usage import Ending
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGE = (DOCS / "reference" / "metrics.md").read_text(encoding="utf-8")
+SUFFIXES = {
+    "counter": ("_total",),
+    "gauge": ("",),
+    "histogram": ("_bucket", "_count", "_sum"),
+}
+SERIES = {row.name + suffix for row in METRICS for suffix in SUFFIXES[row.kind]}
+
+
+def cells(line):
+    return [cell.strip() for cell in line.strip().strip("|").split("|")]
+
+
+def test_each_metric_has_its_row_and_nothing_else_has():
+    written = [
+        cells(line) for line in PAGE.splitlines() if line.startswith("| `metering_")
+    ]
+
+    assert [
+        [
+            f"`{row.name}{'_total' if row.kind == 'counter' else ''}`",
+            row.kind,
+            ", ".join(f"`{label}`" for label in row.labels),
+            row.tells,
+        ]
+        for row in METRICS
+    ] == written
+
+
+def test_each_label_is_explained_with_its_values():
+    rows = [cells(line) for line in PAGE.splitlines() if line.startswith("| `")]
+    told = {
+        name: row[1]
+        for row in rows
+        if len(row) == 2
+        for name in re.findall(r"`(\w+)`", row[0])
+    }
+
+    assert {label for row in METRICS for label in row.labels} == set(told)
+    assert all(f"`{ending}`" in told["ending"] for ending in get_args(Ending))
+    assert all(f"`{state}`" in told["state"] for state in get_args(PlatformState))
+
+
+@pytest.mark.parametrize("page", ["how-to/observe.md", "reference/metrics.md"])
+def test_expressions_on_pages_name_metrics_that_exist(page):
+    text = (DOCS / page).read_text(encoding="utf-8")
+
+    assert set(re.findall(r"\bmetering_\w+", text)) - SERIES <= {
+        row.name for row in METRICS
+    }
