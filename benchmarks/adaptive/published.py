@@ -93,7 +93,7 @@ _ALL = (
     ),
     Scenario(
         "greedy",
-        "one free account asks for five times what the others do, and retries",
+        "one free account asks for 7.5 times what the others do, and retries",
         (
             *crowds(),
             Crowd(0, 50, ((0.0, 50 * 2.5 / 60 * _FAIR),)),
