@@ -5,8 +5,8 @@ is a decimal string, for a float could not hold it.
 """
 
 import csv
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TextIO, TypeVar
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TextIO
 
 import msgspec
 
@@ -15,7 +15,7 @@ from metering.exports.cells import text_cell
 from metering.ledger import Correction, Standing
 from metering.money import format_usd
 from metering.stores import Ledger
-from metering.usage import Usage
+from metering.usage import Usage, UsageEvent
 
 __all__ = ["USAGE_COLUMNS", "usage_rows", "write_csv", "write_jsonl"]
 
@@ -32,8 +32,6 @@ USAGE_COLUMNS = (
 
 Row = Mapping[str, str | int]
 
-_Item = TypeVar("_Item")
-
 _encode = msgspec.json.Encoder().encode
 
 
@@ -47,21 +45,18 @@ def usage_rows(ledger: Ledger, account_id: str, period: str) -> Iterator[Row]:
         account_id: Whose.
         period: The key of the period.
     """
-
-    def calls(last: Standing | None) -> Sequence[Standing]:
-        after = (-1, "") if last is None else (last.event.admitted_ns, last.event.id)
-        find = ledger.standings_of_period
-        return find(account_id, period, after=after, limit=_PAGE)
-
-    def corrections(last: Correction | None) -> Sequence[Correction]:
-        after = "" if last is None else last.id
-        return ledger.corrections(account_id, period, after=after, limit=_PAGE)
-
-    yield from map(_of_call, _paged(calls))
-    for correction in _paged(corrections):
-        standing = ledger.standing(correction.event_id)
-        assert standing is not None  # noqa: S101 - corrections refer to events
-        yield _of_correction(correction, standing)
+    place = -1, ""
+    find = ledger.standings_of_period
+    while calls := find(account_id, period, after=place, limit=_PAGE):
+        yield from map(_of_call, calls)
+        place = calls[-1].event.admitted_ns, calls[-1].event.id
+    after = ""
+    while made := ledger.corrections(account_id, period, after=after, limit=_PAGE):
+        corrected = ledger.standings_by_id({each.event_id for each in made})
+        events = {standing.event.id: standing.event for standing in corrected}
+        for correction in made:
+            yield _of_correction(correction, events[correction.event_id])
+        after = made[-1].id
 
 
 def write_csv(rows: Iterable[Row], file: TextIO) -> None:
@@ -82,13 +77,6 @@ def write_csv(rows: Iterable[Row], file: TextIO) -> None:
 def write_jsonl(rows: Iterable[Row], file: TextIO) -> None:
     """Write rows as JSON, one object a line."""
     file.writelines(_encode(row).decode() + "\n" for row in rows)
-
-
-def _paged(page_after: Callable[[_Item | None], Sequence[_Item]]) -> Iterator[_Item]:
-    last: _Item | None = None
-    while page := page_after(last):
-        yield from page
-        last = page[-1]
 
 
 def _of_call(standing: Standing) -> Row:
@@ -116,8 +104,7 @@ def _of_call(standing: Standing) -> Row:
     }
 
 
-def _of_correction(correction: Correction, standing: Standing) -> Row:
-    event = standing.event
+def _of_correction(correction: Correction, event: UsageEvent) -> Row:
     return {
         "class": "correction",
         "id": correction.id,

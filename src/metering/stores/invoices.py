@@ -1,6 +1,6 @@
 """What a ledger promises of invoices and of corrections. Worker threads call it."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Protocol
 
 import msgspec
@@ -132,6 +132,10 @@ class CorrectionStore(Protocol):
 
     def standing(self, event_id: str) -> Standing | None:
         """Return what an event costs now, or None if there is none of that id."""
+        ...
+
+    def standings_by_id(self, event_ids: Iterable[str]) -> list[Standing]:
+        """Return what the events of these ids cost now, by id; of others nothing."""
         ...
 
     def standings(

@@ -223,6 +223,10 @@ class SqlLedger:
         """Return what an event costs now; see `CorrectionStore.standing`."""
         return self._read(standings.standing, event_id)
 
+    def standings_by_id(self, event_ids: Iterable[str]) -> list[Standing]:
+        """Return what events cost now; see `CorrectionStore.standings_by_id`."""
+        return self._read(standings.standings_by_id, tuple(event_ids))
+
     def standings(
         self, model: str, from_ns: int, to_ns: int, *, after: str = "", limit: int = 500
     ) -> list[Standing]:

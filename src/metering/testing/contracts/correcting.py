@@ -318,6 +318,8 @@ class CorrectingContract:
         found = ledger.standings_of_period("acme", "2026-01")
         rest = ledger.standings_of_period("acme", "2026-01", after=(_JANUARY_NS, "a"))
 
+        named = ledger.standings_by_id(["e", "x", "a"])
+        assert [each.event.id for each in named] == ["a", "e"]
         assert [(s.event.id, s.amount_p) for s in found] == [
             ("c", 1),
             ("a", 5),
