@@ -21,7 +21,7 @@ from metering.outbox import Sender
 from metering.testing.contracts.notices import NOTICES
 from metering.testing.contracts.samples import PLAN
 
-PATIENCE_S = 15
+PATIENCE_S = 10
 
 
 class Receiver:

@@ -6,8 +6,8 @@ from typing import Concatenate, ParamSpec, Protocol, TypeVar
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 
 from metering.backends.sql import schema
+from metering.backends.sql.bulk import add_rows
 from metering.backends.sql.reading import sliced
-from metering.backends.sql.upsert import insert
 from metering.ledger import Notice, Notices
 from metering.stores import OutboxMessage
 
@@ -18,7 +18,6 @@ _WAITING = "waiting"
 _GIVEN_UP = "given up"
 
 _rows = schema.outbox.c
-_add = insert(schema.outbox).on_conflict_do_nothing()
 
 _Asked = ParamSpec("_Asked")
 _Answer = TypeVar("_Answer")
@@ -36,7 +35,7 @@ class _Transact(Protocol):
 
 
 def add(connection: Connection, notices: Iterable[Notice], plan: Notices) -> None:
-    """Write notices for whoever is told of them."""
+    """Write new notices for whoever is told of them."""
     rows = [
         {
             "id": notice.id,
@@ -53,8 +52,7 @@ def add(connection: Connection, notices: Iterable[Notice], plan: Notices) -> Non
         for notice in notices
         for destination in plan.destinations(notice.kind)
     ]
-    if rows:
-        connection.execute(_add, rows)
+    add_rows(connection, schema.outbox, rows)
 
 
 class SqlOutbox:
