@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from metering.accounts import Agreement, Overrides, RateOverride, TokenPrices
+    from metering.adaptive import AdaptiveSettings
+    from metering.asgi.adaptive import AdaptiveMiddleware
     from metering.asgi.billing import BillingMiddleware
     from metering.asgi.clamp import ClampMiddleware
     from metering.asgi.coldstart import ColdStartMiddleware
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from metering.limit_rules import LimitRule
     from metering.limiter import Limiter
     from metering.metering import Metering, MeteringMiddleware
+    from metering.platform import Platform, PlatformSettings
     from metering.quota import BudgetQuota, RateQuota
     from metering.tiers import TierResolver
 
@@ -38,6 +41,8 @@ __version__ = "0.1.0"
 
 __all__ = [
     "AccountNotFoundError",
+    "AdaptiveMiddleware",
+    "AdaptiveSettings",
     "Agreement",
     "Biller",
     "BillingMiddleware",
@@ -60,6 +65,8 @@ __all__ = [
     "Overrides",
     "Parts",
     "Plan",
+    "Platform",
+    "PlatformSettings",
     "PrometheusGauges",
     "RateOverride",
     "RateQuota",
@@ -75,6 +82,8 @@ __all__ = [
 # Where each name lives. It is imported when it is first asked for: pytest imports this
 # package at every start for the plugin's sake, and SQLAlchemy alone takes 0.1 s.
 _HOMES = {
+    "AdaptiveMiddleware": "metering.asgi.adaptive",
+    "AdaptiveSettings": "metering.adaptive",
     "Agreement": "metering.accounts",
     "Biller": "metering.billing",
     "BillingMiddleware": "metering.asgi.billing",
@@ -90,6 +99,8 @@ _HOMES = {
     "Overrides": "metering.accounts",
     "Parts": "metering.asgi.parts",
     "Plan": "metering.config",
+    "Platform": "metering.platform",
+    "PlatformSettings": "metering.platform",
     "PrometheusGauges": "metering.backends.engine_gauges",
     "RateOverride": "metering.accounts",
     "RateQuota": "metering.quota",

@@ -54,6 +54,22 @@ async def test_a_limiter_alone(pieces, name, served):
     assert int(answers[-1].headers["retry-after"]) > 0
 
 
+async def test_a_model_that_is_not_overrun(pieces):
+    """One call is served, and the platform is as it was."""
+    answer = await _ask(pieces["spared"])
+
+    assert 200 == answer.status_code
+
+
+def test_what_is_spare_is_told_in_words(capsys):
+    """A line for each pool of the preset, and one for all other models."""
+    meter = run("give-away-what-is-spare.md")["meter"]
+    lines = capsys.readouterr().out.splitlines()
+
+    assert len(meter.plan.prices.models) + 1 == len(lines)
+    assert lines[-1].startswith("others: 60 requests a minute. Everybody gets what")
+
+
 async def test_a_clamp_alone(pieces):
     """A thousand tokens asked for, a hundred allowed."""
     answer = await _ask(pieces["capped"], max_tokens=1000)

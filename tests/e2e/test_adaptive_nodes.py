@@ -16,7 +16,7 @@ from metering import Metering
 from metering.config import OutageSettings, plan_from_preset
 from metering.testing.model import FakeModel
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow_start]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow_start, pytest.mark.timeout(60)]
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 NODE = Path(__file__).with_name("adaptive_node.py")

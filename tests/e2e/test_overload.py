@@ -10,9 +10,9 @@ from benchmarks.adaptive.overload import (
 )
 from benchmarks.adaptive.served import FREE, MODEL, PAID
 
-pytestmark = [pytest.mark.anyio, pytest.mark.slow_start]
+pytestmark = [pytest.mark.anyio, pytest.mark.slow_start, pytest.mark.timeout(60)]
 
-SECONDS = 8.0
+SECONDS = 5.0
 CEILING_RPM = 60.0
 
 
