@@ -185,6 +185,8 @@ class Limiter:
 
     async def close(self, timeout_s: float) -> None:
         """Bring to the store what it is owed, as far as the time allows."""
+        if self._loss is not None:
+            self._loss.stop()
         if self.keeper is not None:
             await self.keeper.close(timeout_s)
 
