@@ -318,6 +318,9 @@ class Metering:
                 await self._roster.stop()
             await self._limiter.close(SETTLE_S)
             await to_thread.run_sync(self._close)
+        else:
+            # An operator's script owes the limits what its payments have made of room.
+            await self._limiter.close(SETTLE_S)
         if self.platform is not None:
             self.platform.stop()
         await self.limit_store.aclose()
