@@ -1,6 +1,7 @@
 """Where calls are recorded: the journal, and what brings it into the ledger."""
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import structlog
@@ -88,8 +89,9 @@ class Recorder:
     def _alerting(self, events: Sequence[UsageEvent]) -> PostReport:
         """Post a batch and log whom it has alerted."""
         report = self._ledger.post(events)
-        for alert in report.alerts:
-            _tell_alert(alert)
+        with suppress(Exception):  # a log that fails must not stop charges
+            for alert in report.alerts:
+                _tell_alert(alert)
         return report
 
 

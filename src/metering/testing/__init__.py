@@ -12,6 +12,7 @@ if TYPE_CHECKING:
         LedgerWriterContract,
     )
     from metering.testing.contracts.limits import LimitStoreContract
+    from metering.testing.contracts.notices import NoticesContract
     from metering.testing.model import FakeCall, FakeModel
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "LedgerWriterContract",
     "LimitStoreContract",
     "ManualClock",
+    "NoticesContract",
     "adaptive_plug",
 ]
 
@@ -37,6 +39,7 @@ _HOMES = {
     "LedgerWriterContract": "metering.testing.contracts.ledger",
     "LimitStoreContract": "metering.testing.contracts.limits",
     "ManualClock": "metering.testing.clock",
+    "NoticesContract": "metering.testing.contracts.notices",
     "adaptive_plug": "metering.testing.adaptive_plug",
 }
 
