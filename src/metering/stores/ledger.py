@@ -255,9 +255,25 @@ class LedgerReader(Protocol):
         ...
 
     def events(
-        self, account_id: str, *, period: str | None = None, limit: int = 100
+        self,
+        account_id: str,
+        *,
+        period: str | None = None,
+        model: str | None = None,
+        before: tuple[str, int, str] | None = None,
+        limit: int = 100,
     ) -> list[ChargedEvent]:
-        """Return the account's latest events, newest first, at most *limit*."""
+        """Return the account's latest events, newest first.
+
+        Args:
+            account_id: Whose.
+            period: The key of the one period to look at; None for all.
+            model: The one model to look at, by its name in the price book; None for
+                all.
+            before: Period, instant of the admission and id of the event after which, in
+                that order, to go on; None to begin with the latest.
+            limit: How many at most.
+        """
         ...
 
     def known(self, event_ids: Iterable[str]) -> set[str]:

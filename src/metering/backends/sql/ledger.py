@@ -284,10 +284,16 @@ class SqlLedger:
         return self._read(reading.keys, account_id)
 
     def events(
-        self, account_id: str, *, period: str | None = None, limit: int = 100
+        self,
+        account_id: str,
+        *,
+        period: str | None = None,
+        model: str | None = None,
+        before: tuple[str, int, str] | None = None,
+        limit: int = 100,
     ) -> list[ChargedEvent]:
         """Return the latest events; see `LedgerReader.events`."""
-        return self._read(reading.events, account_id, period, limit)
+        return self._read(reading.events, account_id, period, model, before, limit)
 
     def known(self, event_ids: Iterable[str]) -> set[str]:
         """Return which events are posted; see `LedgerReader.known`."""

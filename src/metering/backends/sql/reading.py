@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from sqlalchemy import ColumnElement, Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select, tuple_
 
 from metering.accounts import Account, ApiKey
 from metering.backends.sql import schema
@@ -112,7 +112,12 @@ def credit(connection: Connection, account_id: str, now_ns: int) -> CreditState:
 
 
 def events(
-    connection: Connection, account_id: str, key: str | None, limit: int
+    connection: Connection,
+    account_id: str,
+    key: str | None,
+    model: str | None,
+    before: tuple[str, int, str] | None,
+    limit: int,
 ) -> list[ChargedEvent]:
     """Return the events of an account, the last admitted first.
 
@@ -122,9 +127,12 @@ def events(
     wanted = select(table).where(table.c.account_id == account_id)
     if key is not None:
         wanted = wanted.where(table.c.period == key)
-    wanted = wanted.order_by(
-        table.c.period.desc(), table.c.admitted_ns.desc(), table.c.id.desc()
-    )
+    if model is not None:
+        wanted = wanted.where(table.c.model == model)
+    place = table.c.period, table.c.admitted_ns, table.c.id
+    if before is not None:
+        wanted = wanted.where(tuple_(*place) < before)
+    wanted = wanted.order_by(*(column.desc() for column in place))
     rows = connection.execute(wanted.limit(max(limit, 0))).mappings().all()
     paid = draws_of_events(connection, (row["id"] for row in rows))
     return [

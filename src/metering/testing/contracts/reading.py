@@ -84,6 +84,34 @@ class ReadingContract:
         assert ids("2025-12") == "c"
         assert ids("2025-11") == ""
 
+    def test_events_are_read_page_by_page(self, ledger: Ledger) -> None:
+        """From the place where the last page ended, over periods, also of one model."""
+        open_account(ledger)
+        ledger.post(
+            [
+                used("a", 1, admitted_ns=at("2025-12-31T23:59")),
+                used("b", 1),
+                used("c", 1, model="another"),
+                used("d", 1),
+                used("e", 1, admitted_ns=at("2026-02-01T00:00")),
+            ]
+        )
+
+        def ids(model: str | None = None, period: str | None = None) -> str:
+            found, before = "", None
+            while page := ledger.events(
+                "acme", model=model, period=period, before=before, limit=2
+            ):
+                last = page[-1].event
+                before = last.period, last.admitted_ns, last.id
+                found += "".join(each.event.id for each in page) + " "
+            return found
+
+        assert ids() == "ed cb a "
+        assert ids("zai-org/GLM-4.7") == "ed ba "
+        assert ids("another", "2026-01") == "c "
+        assert ids("another", "2025-12") == ids("nothing") == ""
+
     def test_totals_are_by_model(self, ledger: Ledger) -> None:
         """Each leaf is summed over the period's calls, and nobody else's."""
         open_account(ledger)
