@@ -119,6 +119,7 @@ class Upstream:
         self._gauge: Gauge | None = None
         if read_queue is not None:
             self._gauge = Gauge(name, read_queue, self._queue_is)
+        self._nodes = 1
         self._told: tuple[str, int] = ("normal", -TOLD_EVERY_NS)
 
     @property
@@ -130,6 +131,11 @@ class Upstream:
         """Return what one call of class 0 demands of its account's published limit."""
         rpm = self.pool.limit(0, self._clock())
         return _demand(account_id, self._key, rpm, self._burst_ns)
+
+    def shared_by(self, nodes: int) -> None:
+        """Take this node's part of a platform that so many nodes send to."""
+        self._nodes = nodes
+        self.pool.share_of(nodes)
 
     def limited(self, account_id: str) -> None:
         """Tell that a call of class 0 was refused by its account's limit."""
@@ -198,7 +204,8 @@ class Upstream:
         return self.pool.explain(self._clock())
 
     def _queue_is(self, length: float) -> None:
-        self.pool.push_gauge(length, self._clock())
+        # The platform tells of the calls of all nodes; those of the others are alike.
+        self.pool.push_gauge(length / self._nodes, self._clock())
 
     def _release(self, now_ns: int) -> None:
         if not self._waiting:
@@ -280,7 +287,7 @@ class Platform:
     def shared_by(self, nodes: int) -> None:
         """Take this node's part of a platform that so many nodes send to."""
         for upstream in self._upstreams.values():
-            upstream.pool.share_of(nodes)
+            upstream.shared_by(nodes)
 
     def explain(self) -> dict[str, Explanation]:
         """Return what each pool is doing and why."""

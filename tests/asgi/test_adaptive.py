@@ -232,6 +232,36 @@ async def test_a_client_that_leaves_the_room_leaves_no_trace(
     assert (0, before.remaining, 1) == (left, after.remaining, held.asked)
 
 
+async def test_a_call_that_is_let_go_and_cancelled_at_once_leaves_no_trace(
+    open_adaptive, held, hand_written
+):
+    """A server may give up on a request while it is being taken out of the room."""
+    async with open_adaptive(held.app) as service:
+        key = await service.account("acme")
+        request = hand_written(key, CHAT | {"stream": True})
+        app = service.meter.wrap(held.app)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(lambda: service.chat(key, stream=True))
+            await until(lambda: held.asked)
+            with anyio.CancelScope() as given_up:
+
+                async def receive():
+                    try:
+                        return await type(request).receive(request)
+                    except BaseException:  # nobody listens for the client any more
+                        given_up.cancel()
+                        raise
+
+                async with anyio.create_task_group() as waits:
+                    waits.start_soon(app, request.scope, receive, request.send)
+                    await until(lambda: waiting(service))
+                    held.go_on()
+        assert not upstream(service).in_use
+
+    assert given_up.cancelled_caught
+    assert (1, []) == (held.asked, request.sent)
+
+
 async def test_who_pays_is_served_while_others_wait(open_adaptive, held):
     """Ten of a paid tier go at once where an adaptive call must wait."""
     async with open_adaptive(held.app) as service:

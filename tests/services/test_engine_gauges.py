@@ -183,6 +183,26 @@ async def test_the_pool_goes_by_the_gauge_and_on_without_it():
     assert ("first_bytes", "queue_gauge", "first_bytes") == (before, during, after)
 
 
+async def test_of_a_queue_that_all_share_each_node_takes_its_part():
+    """Nine calls are queued and three nodes send there: three are like this node's."""
+
+    async def read():
+        return 9.0
+
+    clock = ManualClock()
+    platform = Platform(PlatformSettings(), clock=clock, gauges={"others": read})
+    platform.shared_by(3)
+    upstream = platform.upstream("m")
+    upstream.ask(Arrival("call", "acme", 0, 10, streams=True))
+    platform.tick()
+    await anyio.wait_all_tasks_blocked()
+    queue = upstream.pool._gate.gauge.queue(clock())
+    upstream.end("call", status=200)
+    platform.stop()
+
+    assert 3.0 == queue
+
+
 def test_a_gauge_of_a_pool_that_there_is_not_is_refused():
     async def read():
         return 0.0

@@ -84,7 +84,12 @@ class _Gate:
         upstream, call_id = self._upstream, self._arrival.call_id
         busy = upstream.ask(self._arrival)
         if busy is None and upstream.waits(call_id):
-            answer = await until_left(self._wait(), self._receive)
+            answer: tuple[Busy | None] | None = None
+            try:
+                answer = await until_left(self._wait(), self._receive)
+            finally:
+                if answer is None:  # it may have been let go in this very moment
+                    upstream.end(call_id, status=CLIENT_GONE)
             if answer is None:
                 raise ClientLeftError
             busy = answer[0]
