@@ -30,9 +30,11 @@ if TYPE_CHECKING:
         StorageError,
         UsageError,
     )
+    from metering.exports.opentelemetry import OpenTelemetry
     from metering.limit_rules import LimitRule
     from metering.limiter import Limiter
     from metering.metering import Metering, MeteringMiddleware
+    from metering.observing import Observer
     from metering.platform import Platform, PlatformSettings
     from metering.quota import BudgetQuota, RateQuota
     from metering.tiers import TierResolver
@@ -62,6 +64,8 @@ __all__ = [
     "Metering",
     "MeteringError",
     "MeteringMiddleware",
+    "Observer",
+    "OpenTelemetry",
     "Overrides",
     "Parts",
     "Plan",
@@ -96,6 +100,8 @@ _HOMES = {
     "MeterMiddleware": "metering.asgi.meter",
     "Metering": "metering.metering",
     "MeteringMiddleware": "metering.metering",
+    "Observer": "metering.observing",
+    "OpenTelemetry": "metering.exports.opentelemetry",
     "Overrides": "metering.accounts",
     "Parts": "metering.asgi.parts",
     "Plan": "metering.config",

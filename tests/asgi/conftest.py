@@ -111,6 +111,7 @@ class Opener:
         dialects: Any = (),
         cold: Any = None,
         count_tokens: Any = None,
+        observers: Any = (),
         clock: Any = None,
         **fields: Any,
     ) -> AsyncIterator[Service]:
@@ -127,6 +128,7 @@ class Opener:
             dialects=dialects,
             cold=cold,
             count_tokens=count_tokens,
+            observers=observers,
         )
         model = app or FakeModel()
         transport = httpx.ASGITransport(meter.wrap(model))

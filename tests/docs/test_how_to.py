@@ -153,6 +153,23 @@ async def test_a_dialect_of_one_app(path, tmp_path, monkeypatch):
     assert 3 * 600_000 + 100 * 2_200_000 == event.charge_p
 
 
+async def test_the_page_of_metrics_beside_an_app(tmp_path, monkeypatch):
+    """It is not metered itself, and what it counts passed through the stack."""
+    monkeypatch.setenv("METERING_DATA", str(tmp_path))
+    page = run("observe.md")
+    page["app"].mount("/", FakeModel())
+    transport = httpx.ASGITransport(page["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        refused = await client.post("/v1/chat/completions", json=CHAT)
+        scraped = await client.get("/metrics/")
+
+    assert 401 == refused.status_code
+    assert (
+        'metering_refusals_total{code="invalid_api_key",model="other",quota="",'
+        'tier="unknown"} 1.0\n' in scraped.text
+    )
+
+
 def test_the_index_lists_every_page():
     listed = re.findall(r"\]\(([a-z-]+\.md)\)", (PAGES / "index.md").read_text())
 

@@ -1,5 +1,6 @@
 """The reference of metrics is the table of the code, and pages name what there is."""
 
+import json
 import re
 from pathlib import Path
 from typing import get_args
@@ -60,4 +61,37 @@ def test_expressions_on_pages_name_metrics_that_exist(page):
 
     assert set(re.findall(r"\bmetering_\w+", text)) - SERIES <= {
         row.name for row in METRICS
+    }
+
+
+EXPRESSIONS = [
+    target["expr"]
+    for panel in json.loads(
+        (DOCS / "examples" / "grafana-dashboard.json").read_text(encoding="utf-8")
+    )["panels"]
+    for target in panel.get("targets", ())
+]
+
+
+@pytest.mark.parametrize("expression", EXPRESSIONS)
+def test_the_dashboard_asks_for_series_and_labels_that_exist(expression):
+    labels = {row.name: {*row.labels, "le"} for row in METRICS}
+    asked = re.findall(r"\bmetering_\w+", expression)
+    by = re.findall(r"\bby \(([^)]*)\)", expression)
+
+    assert asked
+    for series in asked:
+        assert series in SERIES
+        name = re.sub(r"_(total|bucket)$", "", series)
+        assert {label for some in by for label in some.split(", ")} <= labels[name]
+    for counter in re.findall(r"(\S*)(metering_\w+_(?:total|bucket))", expression):
+        assert re.search(r"(rate|increase)\($", counter[0])
+
+
+def test_the_dashboard_shows_every_metric():
+    shown = set(re.findall(r"\bmetering_\w+", " ".join(EXPRESSIONS)))
+    left_out = {"metering_audio_ms", "metering_images"}
+
+    assert {row.name for row in METRICS} - left_out == {
+        re.sub(r"_(total|bucket)$", "", series) for series in shown
     }
