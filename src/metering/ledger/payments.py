@@ -87,12 +87,14 @@ class PaymentEffect(msgspec.Struct, frozen=True, kw_only=True):
         period: The period in which an early payment made room, as it is then.
         grant: The credit that was bought, or is taken back, as it is then.
         credit_p: What became credit, or was still unused of credit taken back.
+        moved: Credit taken back into which corrections had turned an early payment.
     """
 
     account: Account
     period: PeriodState
     grant: CreditGrant | None
     credit_p: int = 0
+    moved: tuple[CreditGrant, ...] = ()
 
 
 class Settled(msgspec.Struct, frozen=True, kw_only=True):
@@ -103,12 +105,14 @@ class Settled(msgspec.Struct, frozen=True, kw_only=True):
         returned_p: What was taken back of it before.
         period: The period it was made in.
         grant: The credit it bought, if any.
+        moved: All credit into which corrections turned early payments of the account.
     """
 
     payment: Payment
     returned_p: int
     period: PeriodState
     grant: CreditGrant | None
+    moved: tuple[CreditGrant, ...] = ()
 
 
 def settle_payment(
@@ -151,25 +155,43 @@ def take_back(
 
     The lifetime spend falls by all of it. Credit that was bought goes first: what is
     unused is gone, and what was drawn is debt, which later credit has to make up for.
-    Then goes the room that an early payment had made. The tier falls as the tier book
-    says. Never is more taken back than was paid: who calls makes sure of that.
+    Then goes the room that an early payment had made, and the credit into which
+    corrections turned it since. The tier falls as the tier book says. Never is more
+    taken back than was paid: who calls makes sure of that.
     """
     rest_p, grant, credit_p = payment.amount_p, settled.grant, 0
     if grant is not None:
-        withdrawn_p = min(rest_p, grant.amount_p - grant.expired_p - grant.withdrawn_p)
-        credit_p = min(withdrawn_p, grant.left_p)
-        grant = replace(grant, withdrawn_p=grant.withdrawn_p + withdrawn_p)
-        rest_p -= withdrawn_p
+        grant, rest_p, credit_p = _withdrawn(grant, rest_p)
     period = settled.period
+    moved: list[CreditGrant] = []
     if settled.payment.kind == "early_payment":
-        early_paid_p = max(0, period.early_paid_p - rest_p)
+        closed_p = min(rest_p, period.early_paid_p)
+        rest_p -= closed_p
+        early_paid_p = period.early_paid_p - closed_p
         period = PeriodState(period.spent_p, early_paid_p, period.epoch)
+        for each in settled.moved:
+            after, rest_p, unused_p = _withdrawn(each, rest_p)
+            credit_p += unused_p
+            if after != each:
+                moved.append(after)
     return PaymentEffect(
         account=_having_paid(account, -payment.amount_p, tiers, payment.at_ns),
         period=period,
         grant=grant,
         credit_p=credit_p,
+        moved=tuple(moved),
     )
+
+
+def _withdrawn(grant: CreditGrant, amount_p: int) -> tuple[CreditGrant, int, int]:
+    """Return credit of which an amount is taken back as far as there was so much.
+
+    Beside it, what of the amount is left, and what was unused of what is taken back.
+    """
+    part_p = min(amount_p, grant.amount_p - grant.expired_p - grant.withdrawn_p)
+    unused_p = min(part_p, grant.left_p)
+    after = replace(grant, withdrawn_p=grant.withdrawn_p + part_p)
+    return after, amount_p - part_p, unused_p
 
 
 def _having_paid(

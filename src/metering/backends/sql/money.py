@@ -20,6 +20,7 @@ from metering.backends.sql.rules import (
 from metering.backends.sql.transfers import book
 from metering.backends.sql.upsert import insert
 from metering.ledger import (
+    OF_CORRECTION,
     OF_PAYMENT,
     TAKEN_BACK,
     CreditGrant,
@@ -100,11 +101,17 @@ def _take_back(
         returned_p=_returned_p(connection, original),
         period=before,
         grant=grant,
+        moved=tuple(
+            each
+            for each in reading.grants(connection, account.id)
+            if each.id.startswith(OF_CORRECTION)
+        ),
     )
     effect = taken_back(account, stands, payment, tiers)
     _record(connection, payment, effect, tiers)
-    if effect.grant is not None:
-        set_grant(connection, effect.grant)
+    for each in (effect.grant, *effect.moved):
+        if each is not None:
+            set_grant(connection, each)
     return _report(connection, key, before, effect)
 
 

@@ -19,6 +19,7 @@ from metering.testing.contracts.samples import (
     open_account,
     paid,
     promo,
+    taken_back,
     used,
 )
 
@@ -224,6 +225,24 @@ class CorrectingContract:
         assert _owed_p(ledger) == 0
         # Of the limit $2 were used, and nothing is now.
         assert [f.amount_p for f in report.freed] == [2 * PICO]
+
+    @pytest.mark.parametrize("used_p", [0, 2 * PICO])
+    def test_such_credit_goes_back_with_its_payment(
+        self, ledger: Ledger, used_p: int
+    ) -> None:
+        """$8 of $10 paid early, $5 taken back, then the $8: the calls are owed."""
+        open_account(ledger)
+        ledger.post([used("e1", 5 * PICO), used("e2", 5 * PICO)])
+        ledger.record_payment(paid(8 * PICO, "early_payment"))
+        ledger.correct([_back()], now_ns=_JANUARY_NS)
+        ledger.post([used("e3", used_p, admitted_ns=_LATER_NS)])
+
+        ledger.record_payment(taken_back(8 * PICO))
+
+        (grant,) = ledger.grants("acme")
+        assert (grant.consumed_p, grant.left_p) == (used_p, 0)
+        assert _owed_p(ledger) == 5 * PICO + used_p
+        assert ledger.credit("acme", now_ns=_LATER_NS).ceiling_p == 0
 
     def test_what_an_invoice_told_is_corrected_on_the_next(
         self, ledger: Ledger
