@@ -293,7 +293,14 @@ class SqlLedger:
         limit: int = 100,
     ) -> list[ChargedEvent]:
         """Return the latest events; see `LedgerReader.events`."""
-        return self._read(reading.events, account_id, period, model, before, limit)
+        return self._read(
+            reading.events,
+            account_id,
+            key=period,
+            model=model,
+            before=before,
+            limit=limit,
+        )
 
     def known(self, event_ids: Iterable[str]) -> set[str]:
         """Return which events are posted; see `LedgerReader.known`."""

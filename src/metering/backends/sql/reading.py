@@ -114,6 +114,7 @@ def credit(connection: Connection, account_id: str, now_ns: int) -> CreditState:
 def events(
     connection: Connection,
     account_id: str,
+    *,
     key: str | None,
     model: str | None,
     before: tuple[str, int, str] | None,
