@@ -3,10 +3,17 @@
 import shutil
 
 import anyio
+import anyio.lowlevel
 import httpx
 import pytest
+from anyio import to_thread
 from prometheus_client.parser import text_string_to_metric_families
 
+from metering.backends.sql import SqlLedger
+from metering.coldstart import ColdStart
+from metering.config import plan_from_preset
+from metering.config.notices import NoticeSettings, StreamSettings
+from metering.errors import StorageError
 from metering.exports.metrics import METRICS
 from metering.exports.prometheus import Prometheus
 from metering.ids import uuid7
@@ -251,6 +258,107 @@ async def test_the_state_of_a_process_is_told(open_service):
     assert 1 == after.sum("metering_calls_total")
     assert 0 == posted.sum("metering_journal_unposted")
     assert 0 == posted.sum("metering_posting_fails")
+
+
+class Away(SqlLedger):
+    """A ledger that takes no charges while it is told so."""
+
+    away = False
+
+    def post(self, events):
+        if self.away:
+            raise StorageError("The ledger is away.")
+        return super().post(events)
+
+
+async def test_a_ledger_that_takes_no_charges_is_told(open_service):
+    """What waits for it is counted, and how long it has waited by now."""
+    ledger = Away("sqlite://", tiers=open_service.plan().tiers)
+    async with open_service(ledger=ledger) as service:
+        metrics = service.meter.metrics()
+        key = await service.account("acme", tier=1)
+        await service.chat(key)
+        await service.flush()
+        ledger.away = True
+        await service.chat(key)
+        assert not await to_thread.run_sync(service.meter._recorder.flush, 0.5)
+        service.clock.advance(seconds=42)
+        down = await page_of(metrics)
+        ledger.away = False
+        await to_thread.run_sync(service.meter._recorder.flush, 10.0)
+        up = await page_of(metrics)
+
+    names = "unposted", "lag_seconds"
+    assert [1, 42] == [down.sum(f"metering_journal_{name}") for name in names]
+    assert [0, 0] == [up.sum(f"metering_journal_{name}") for name in names]
+    assert (1, 0) == (
+        down.sum("metering_posting_fails"),
+        up.sum("metering_posting_fails"),
+    )
+
+
+async def test_a_shared_store_of_limits_is_timed(open_service, tmp_path):
+    """Each admission once, also the one that waited for its budget to be seeded."""
+    store = f"sqlite:///{tmp_path}/limits.db"
+    async with open_service(limits_store=store) as service:
+        metrics = service.meter.metrics()
+        key = await service.account("acme", tier=1)
+        for _ in range(3):
+            await service.chat(key)
+        page = await page_of(metrics)
+
+    assert 4 == page.sum("metering_limits_duration_seconds_count", outcome="answered")
+    assert 0 == page.sum("metering_limits_away")
+
+
+async def test_a_store_of_limits_that_is_away_is_told(open_service):
+    """Nobody listens there: the call is refused, and both are on the page."""
+    async with open_service(limits_store="redis://127.0.0.1:1") as service:
+        metrics = service.meter.metrics()
+        answer = await service.chat(await service.account("acme", tier=1))
+        page = await page_of(metrics)
+
+    assert 503 == answer.status_code
+    assert 1 == page.sum("metering_refusals_total", code="storage_unavailable")
+    assert 1 == page.sum("metering_limits_away", store="limits")
+    assert 1 <= page.sum("metering_limits_duration_seconds_count", outcome="failed")
+
+
+async def test_pools_and_cold_models_are_told(open_service):
+    """The published limit and one state of each pool; a model that was warmed up."""
+
+    async def load(_model):
+        pass
+
+    adaptive = plan_from_preset("friendli").adaptive
+    async with open_service(adaptive=adaptive, cold=ColdStart(load)) as service:
+        metrics = service.meter.metrics()
+        await service.chat(await service.account("acme", tier=1))
+        page = await page_of(metrics)
+        explained = service.meter.platform.explain()
+
+    assert {(pool,): one.limit_rpm for pool, one in explained.items()} == page.of(
+        "metering_adaptive_limit_rpm"
+    )
+    assert len(explained) == page.sum("metering_adaptive_state")
+    assert len(explained) == page.sum("metering_adaptive_state", state="normal")
+    assert {("warm",): 1, ("warming",): 0, ("cold",): 0} == page.of("metering_models")
+
+
+async def test_messages_that_wait_are_told_by_destination(open_service):
+    """A stream that nobody serves keeps what it is to be told."""
+    notices = NoticeSettings(stream=StreamSettings(nats="nats://127.0.0.1:1"))
+    plan = open_service.plan()
+    ledger = SqlLedger("sqlite://", tiers=plan.tiers, notices=notices.notices)
+    async with open_service(ledger=ledger, notices=notices) as service:
+        metrics = service.meter.metrics()
+        key = await service.account("acme", tier=1)
+        for _ in range(3):
+            await service.chat(key)
+        await service.flush()
+        page = await page_of(metrics)
+
+    assert {("nats:metering.usage",): 3} == page.of("metering_outbox_messages")
 
 
 async def test_every_metric_is_on_the_page_and_no_other(open_service):
