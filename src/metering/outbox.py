@@ -6,6 +6,7 @@ import threading
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import structlog
@@ -141,33 +142,38 @@ class Sender:
         self._look_s = look_s
         self._draw = draw
         self._thread: threading.Thread | None = None
-        self._stopping = threading.Event()
+        self._end: Callable[[], object] | None = None
         self._failing: set[str] = set()
         self._gone: dict[str, str] = {}
 
     def start(self) -> None:
         """Start the thread, if there is anything to send to."""
         if self._carriers and self._thread is None:
-            self._stopping.clear()
+            running = threading.Event()
             self._thread = threading.Thread(
-                target=self._run, name="outbox-sender", daemon=True
+                target=self._run, args=(running,), name="outbox-sender", daemon=True
             )
             self._thread.start()
+            running.wait()
 
     def stop(self) -> None:
         """End the thread; tries that take long are cut off, and made again later."""
-        if self._thread is not None:
-            self._stopping.set()
+        if self._thread is not None and self._end is not None:
+            self._end()
             self._thread.join(_JOIN_S)
             self._thread = None
 
-    def _run(self) -> None:
-        asyncio.run(self._serve_all())
+    def _run(self, running: threading.Event) -> None:
+        asyncio.run(self._serve_all(running))
 
-    async def _serve_all(self) -> None:
+    async def _serve_all(self, running: threading.Event) -> None:
+        loop, ended = asyncio.get_running_loop(), asyncio.Event()
+        self._end = partial(loop.call_soon_threadsafe, ended.set)
+        running.set()
         tasks = [asyncio.create_task(self._serve(each)) for each in self._carriers]
         tasks.append(asyncio.create_task(self._sweep()))
-        await asyncio.to_thread(self._stopping.wait)
+        # No worker thread waits for it: the interpreter would not end without a stop.
+        await ended.wait()
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)

@@ -364,3 +364,30 @@ def test_nothing_runs_where_nobody_is_told(ledger):
         assert sender._thread is None
     finally:
         sender.stop()
+
+
+_LEAVING = """
+import sys, threading
+from metering.clock import system_clock
+from metering.exports.webhooks import WebhookCarrier
+from metering.outbox import Sender
+
+looked = threading.Event()
+
+class Empty:
+    def sweep(self, destinations, *, before_ns): pass
+    def take(self, destination, *, limit, lease_ns, now_ns):
+        looked.set()
+        return []
+
+carrier = WebhookCarrier("shop", sys.argv[1], [sys.argv[2]], clock=system_clock)
+Sender(Empty(), [carrier], clock=system_clock).start()
+looked.wait()
+"""
+
+
+def test_a_process_ends_that_never_stopped_its_sender(secret):
+    """As a script does that forgets to: nothing waits for the sender."""
+    script = [sys.executable, "-c", _LEAVING, "http://127.0.0.1:9", secret]
+
+    assert 0 == subprocess.run(script, check=False, timeout=10).returncode
