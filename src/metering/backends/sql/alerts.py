@@ -186,7 +186,9 @@ def _row(alert: Alert) -> dict[str, object]:
         "subject": of.subject,
         "period": of.period,
         "epoch": of.epoch,
-        "limit_p": of.limit_p,
+        # Credit that ended is as large as what was drawn of it: with each late call it
+        # would be another one, and told anew.
+        "limit_p": of.limit_p if of.subject == "usage_limit" else 0,
         "threshold": alert.threshold,
         "value_p": of.used_p,
         "at_ns": alert.at_ns,

@@ -189,6 +189,20 @@ class NoticesContract:
             msgspec.json.decode(last.data)["left_usd"],
         )
 
+    def test_credit_that_ends_is_told_once(self, ledger: Ledger) -> None:
+        """However many calls that were admitted before its end are posted after it."""
+        open_account(ledger, payment_method=False)
+        ledger.grant_credit(promo(5 * PICO, expires_ns=at("2026-01-15T00:00:01")))
+        events = [used(f"e{n}", PICO, funding="credit") for n in range(4)]
+        told = [
+            ledger.post(
+                [msgspec.structs.replace(event, ended_ns=at("2026-01-15T01:00") + n)]
+            ).alerts
+            for n, event in enumerate(events)
+        ]
+
+        assert [1, 0, 0, 0] == [len(alerts) for alerts in told]
+
     def test_who_pays_by_bill_hears_nothing_of_credit(self, ledger: Ledger) -> None:
         """A bill follows when it is used up."""
         open_account(ledger)
