@@ -60,6 +60,6 @@ def test_the_metering_fixture_serves_a_call(metering, metering_clock):
     answer = anyio.run(_first_call, metering)
 
     assert 200 == answer.status_code
-    assert "9" == answer.headers["x-ratelimit-remaining-requests"]
+    assert "60" == answer.headers["x-ratelimit-limit-requests"]
     account = anyio.run(metering.accounts.get, "acme")
     assert metering_clock() == account.created_ns

@@ -4,7 +4,6 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from metering.testing.adaptive_plug import AdaptivePlug, adaptive_plug
     from metering.testing.clock import ManualClock
     from metering.testing.contracts.ledger import (
         LedgerContract,
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from metering.testing.contracts.limits import LimitStoreContract
     from metering.testing.contracts.notices import NoticesContract
     from metering.testing.model import FakeCall, FakeModel
+    from metering.testing.plug import AdaptivePlug, adaptive_plug
 
 __all__ = [
     "AdaptivePlug",
@@ -31,7 +31,7 @@ __all__ = [
 # Where each name lives. It is imported when it is first asked for: contracts need
 # Hypothesis, and pytest imports this package at every start for the plugin's sake.
 _HOMES = {
-    "AdaptivePlug": "metering.testing.adaptive_plug",
+    "AdaptivePlug": "metering.testing.plug",
     "FakeCall": "metering.testing.model",
     "FakeModel": "metering.testing.model",
     "LedgerContract": "metering.testing.contracts.ledger",
@@ -40,7 +40,7 @@ _HOMES = {
     "LimitStoreContract": "metering.testing.contracts.limits",
     "ManualClock": "metering.testing.clock",
     "NoticesContract": "metering.testing.contracts.notices",
-    "adaptive_plug": "metering.testing.adaptive_plug",
+    "adaptive_plug": "metering.testing.plug",
 }
 
 
