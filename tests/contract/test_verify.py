@@ -155,6 +155,8 @@ ALTERED = {
         ("lifetime_paid", *ALL, 9),
         ("cash", *ALL, 9),
     ],
+    "UPDATE periods SET early_paid_p = early_paid_p - 3"
+    " WHERE account_id = 'acme' AND period = '2026-01'": [("early_paid", *ALL, -3)],
     "UPDATE transfers SET amount_p = amount_p - 2"
     " WHERE code = 'overrun' AND account_id = 'trial'": [("revenue", "trial", "", -2)],
     "UPDATE transfers SET debit = 'receivable:acme'"
@@ -162,12 +164,17 @@ ALTERED = {
         ("books", "trial", "transfer 8", PICO)
     ],
     "UPDATE corrections SET amount_p = amount_p - 1 WHERE id = '02:1'": [
+        ("correction_paid", "acme", "correction 02:1", -1),
         ("period_spent", *PERIOD, 1),
         ("key_spent", *KEY, 1),
         ("revenue", *ALL, 1),
     ],
     "UPDATE correction_draws SET amount_p = amount_p + 1"
-    " WHERE correction_id = '01:1'": [("grant_drawn", *PROMO, -1)],
+    " WHERE correction_id = '01:1'": [
+        ("correction_paid", "acme", "correction 01:1", -1),
+        ("grant_drawn", *PROMO, -1),
+    ],
+    "UPDATE invoices SET residual_p = residual_p + 8": [("invoice", *PERIOD, -8)],
     "DELETE FROM price_versions": [
         ("price", name, f"model {GLM}, price {PRICE.id}", charged_p)
         for name, charged_p in (

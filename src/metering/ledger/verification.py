@@ -8,6 +8,7 @@ __all__ = ["CHECKS", "CheckName", "Finding", "Verification"]
 
 CheckName = Literal[
     "event_paid",
+    "correction_paid",
     "period_spent",
     "period_corrected",
     "key_spent",
@@ -16,14 +17,17 @@ CheckName = Literal[
     "credit_left",
     "debt",
     "lifetime_paid",
+    "early_paid",
     "cash",
     "revenue",
     "books",
     "price",
+    "invoice",
 ]
 
 CHECKS: dict[CheckName, str] = {
     "event_paid": "what credit did not pay of a call is its charge less what was drawn",
+    "correction_paid": "what credit did not pay of a correction is the rest of it",
     "period_spent": "what a period has spent is what its calls cost, corrected",
     "period_corrected": "what a period tells of earlier ones is what was corrected",
     "key_spent": "what a key has spent in a period is what its calls cost, corrected",
@@ -32,10 +36,12 @@ CHECKS: dict[CheckName, str] = {
     "credit_left": "the books have as credit what all grants have left",
     "debt": "what an account owes to credit is what its calls on credit lack",
     "lifetime_paid": "what an account has paid is its payments less what went back",
+    "early_paid": "what periods were paid early is what was paid so and is no credit",
     "cash": "the books took in what was paid, less what went back",
     "revenue": "the books earned what calls cost, corrected",
     "books": "an amount moves between accounts of the books, of one owner",
     "price": "each charge was made by a price that is known",
+    "invoice": "the total of an invoice is the sum of its lines, rounded as it says",
 }
 """What each check claims."""
 

@@ -20,7 +20,7 @@ from sqlalchemy import (
 
 from metering.backends.sql import schema
 from metering.backends.sql.reading import exact_sum, joined_sum
-from metering.ledger import TAKEN_BACK
+from metering.ledger import OF_CORRECTION, OF_PAYMENT, TAKEN_BACK
 from metering.ledger.books import CASH, REVENUE
 from metering.ledger.verification import CheckName, Finding
 
@@ -54,6 +54,16 @@ _event_of_draw = schema.draws.outerjoin(
 )
 _event_of_correction = schema.corrections.join(
     schema.usage_events, _events.id == _corrections.event_id
+)
+_correction_of_draw = schema.correction_draws.join(
+    schema.corrections, _corrections.id == _corrected.correction_id
+)
+_original = schema.payments.alias("original")
+_taken_back = schema.payments.join(
+    _original, _original.c.reference == _payments.refers_to
+)
+_bought = schema.credit_grants.join(
+    schema.payments, literal(OF_PAYMENT) + _payments.reference == _grants.id
 )
 
 
@@ -107,6 +117,25 @@ def _of_calls() -> Iterator[_Sum]:
                 (func.coalesce(_events.account_id, ""), _draws.event_id),
                 _draws.amount_p,
                 within=_event_of_draw,
+            ),
+        ),
+    )
+    yield _Sum(
+        "correction_paid",
+        "corrections",
+        ("correction",),
+        (
+            _Rows(
+                (_corrections.account_id, _corrections.id),
+                _corrections.amount_p - _corrections.rest_p,
+                _corrections.amount_p != _corrections.rest_p,
+            ),
+        ),
+        (
+            _Rows(
+                (_corrections.account_id, _corrected.correction_id),
+                _corrected.amount_p,
+                within=_correction_of_draw,
             ),
         ),
     )
@@ -174,9 +203,7 @@ def _of_credit() -> Iterator[_Sum]:
             _Rows(
                 (_corrections.account_id, _corrected.grant_id),
                 _corrected.amount_p,
-                within=schema.correction_draws.join(
-                    schema.corrections, _corrections.id == _corrected.correction_id
-                ),
+                within=_correction_of_draw,
             ),
         ),
     )
@@ -240,6 +267,33 @@ def _of_money() -> Iterator[_Sum]:
         (),
         (_Rows((_accounts.id,), _accounts.lifetime_paid_p),),
         (payments,),
+    )
+    early = _payments.kind == "early_payment"
+    became_credit_p = _grants.withdrawn_p - _grants.amount_p
+    yield _Sum(
+        "early_paid",
+        "periods",
+        (),
+        (
+            _Rows(
+                (_periods.account_id,), _periods.early_paid_p, _periods.early_paid_p > 0
+            ),
+        ),
+        (
+            _Rows((_payments.account_id,), _payments.amount_p, early),
+            _Rows(
+                (_payments.account_id,),
+                -_payments.amount_p,
+                _payments.kind.in_(TAKEN_BACK) & (_original.c.kind == "early_payment"),
+                _taken_back,
+            ),
+            _Rows((_grants.account_id,), became_credit_p, early, _bought),
+            _Rows(
+                (_grants.account_id,),
+                became_credit_p,
+                _grants.id.startswith(OF_CORRECTION, autoescape=True),
+            ),
+        ),
     )
     # Credit that is given as if it had been bought comes without a payment.
     paid = _balance(CASH, 1, _transfers.code != "grant")

@@ -7,8 +7,9 @@ from sqlalchemy import ColumnElement, Connection, literal, select
 
 from metering.backends.sql import schema
 from metering.backends.sql.invariants import Found
+from metering.backends.sql.invoicing import invoices
 from metering.backends.sql.reading import exact_sum, joined_sum
-from metering.ledger import books
+from metering.ledger import Invoice, books
 from metering.ledger.verification import CheckName, Finding
 
 __all__ = ["row_checks"]
@@ -21,6 +22,7 @@ _COMMON = (
     books.ROUNDING,
     books.WRITEOFF,
 )
+_PAGE = 500
 _OWNED = ("receivable:", "credit_paid:", "credit_promo:")
 
 _events = schema.usage_events.c
@@ -32,6 +34,7 @@ def row_checks() -> Iterator[tuple[CheckName, Found]]:
     """Yield each check of single rows, with what finds those that are wrong."""
     yield "books", _foreign_transfers
     yield "price", _unknown_prices
+    yield "invoice", _wrong_invoices
 
 
 def _foreign_transfers(connection: Connection, findings_max: int) -> list[Finding]:
@@ -61,6 +64,38 @@ def _foreign_transfers(connection: Connection, findings_max: int) -> list[Findin
 def _is_known(side: ColumnElement[str]) -> ColumnElement[bool]:
     owned = [literal(kind) + _transfers.account_id for kind in _OWNED]
     return side.in_([*map(literal, _COMMON), *owned])
+
+
+def _wrong_invoices(connection: Connection, findings_max: int) -> list[Finding]:
+    """Find invoices whose lines add up to another total, in cents or exactly."""
+    findings: list[Finding] = []
+    after = ""
+    while page := invoices(connection, None, after, _PAGE):
+        findings += (_of_invoice(each) for each in page if not _adds_up(each))
+        if len(findings) >= findings_max:
+            return findings[:findings_max]
+        after = page[-1].id
+    return findings
+
+
+def _adds_up(invoice: Invoice) -> bool:
+    exact_p = sum(line.amount_p for line in invoice.lines)
+    cents = sum(line.cents for line in invoice.lines)
+    return (invoice.total_cents, invoice.total_p) == (
+        cents,
+        exact_p + invoice.residual_p,
+    )
+
+
+def _of_invoice(invoice: Invoice) -> Finding:
+    return Finding(
+        check="invoice",
+        table="invoices",
+        account_id=invoice.account_id,
+        place=f"period {invoice.period}",
+        stated_p=invoice.total_p - invoice.residual_p,
+        summed_p=sum(line.amount_p for line in invoice.lines),
+    )
 
 
 def _unknown_prices(connection: Connection, findings_max: int) -> list[Finding]:
