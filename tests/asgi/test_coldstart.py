@@ -140,6 +140,34 @@ async def test_who_leaves_the_queue_leaves_no_trace(open_service, warm_up):
     assert 2 == len(events)
 
 
+async def test_a_call_let_through_and_cancelled_at_once_uses_the_model_no_longer(
+    open_service, hand_written, warm_up
+):
+    """A server may give up on a request while the model becomes warm."""
+    cold = ColdStart(warm_up)
+    async with open_service(cold=cold) as service:
+        key = await service.account("acme", tier=1)
+        request = hand_written(key, {"model": TIMED, "messages": []})
+        app = service.meter.wrap(service.model)
+        with anyio.CancelScope() as given_up:
+
+            async def receive():
+                try:
+                    return await type(request).receive(request)
+                except BaseException:  # nobody listens for the client any more
+                    given_up.cancel()
+                    raise
+
+            async with anyio.create_task_group() as waits:
+                waits.start_soon(app, request.scope, receive, request.send)
+                await _until(lambda: cold._models.get(TIMED))
+                await _until(lambda: cold._models[TIMED].waiting)
+                warm_up.go_on.set()
+
+    assert given_up.cancelled_caught
+    assert 0 == cold._models[TIMED].running
+
+
 async def test_a_client_that_hangs_up_while_queued_is_noticed(
     open_service, hand_written, warm_up
 ):

@@ -52,14 +52,19 @@ class _Gate:
         self._model = model
         self._call = call
         self._receive = receive
+        self._uses = False
 
     async def enter(self) -> Refusal | None:
         """Wait until the model is warm, unless the client leaves."""
-        entering = self._cold.enter(self._model)
         if self._cold.status(self._model) == "warm":
-            answer: NotReady | int | None = await entering
+            answer: NotReady | int | None = await self._wait()
         else:
-            answer = await until_left(entering, self._receive)
+            answer = None
+            try:
+                answer = await until_left(self._wait(), self._receive)
+            finally:
+                if answer is None and self._uses:  # let through in this very moment
+                    self.leave()
         if answer is None:
             raise ClientLeftError
         if isinstance(answer, NotReady):
@@ -78,4 +83,10 @@ class _Gate:
 
     def leave(self) -> None:
         """The call has ended."""
+        self._uses = False
         self._cold.leave(self._model)
+
+    async def _wait(self) -> NotReady | int:
+        answer = await self._cold.enter(self._model)
+        self._uses = not isinstance(answer, NotReady)
+        return answer
