@@ -7,7 +7,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 from msgspec.structs import replace
+from structlog.testing import capture_logs
 
+from metering.accounts import Account
 from metering.billing import usage_limit_demand
 from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError
@@ -328,6 +330,23 @@ async def test_a_price_that_was_never_published_is_refused(open_postpaid):
             await service.meter.corrections.preview(
                 "GLM-4.7", 0, service.clock(), price_version="0123456789abcdef"
             )
+
+
+async def test_a_month_that_an_account_cannot_have_holds_up_no_other(open_postpaid):
+    """Its calls were posted first, with months of another calendar; it is told of."""
+    async with open_postpaid() as service:
+        ledger = service.meter.ledger
+        event = await charged(service)
+        ledger.post([replace(event, id="aaa-1", account_id="aaa")])
+        ledger.create(Account(id="aaa", created_ns=0, anchor_day=15), None)
+        service.move(AFTER_FEBRUARY)
+        with capture_logs() as logs:
+            due = [each.id async for each in service.meter.billing.close_all()]
+
+    assert ["acme-2026-01"] == due
+    assert [("period_not_closed", "aaa")] == [
+        (told["event"], told["account"]) for told in logs if "error" in told
+    ]
 
 
 async def test_all_that_is_due_is_closed(open_postpaid):

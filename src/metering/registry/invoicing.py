@@ -123,7 +123,13 @@ class Invoicing:
             # What came after its invoice is told by the next one.
             closed = self._ledger.invoice(invoice_id(account.id, last.key))
             return last.key if closed is None else None
-        named = period_named(unbilled.period, account.time_zone, account.anchor_day)
+        try:
+            named = period_named(unbilled.period, account.time_zone, account.anchor_day)
+        except ConfigurationError as error:
+            # Its calls came before the account, from a plan whose months began on
+            # another day: nobody else's invoice waits until that is sorted out.
+            _log.error("period_not_closed", account=account.id, error=str(error))
+            return None
         return named.key if named.end_ns <= last.end_ns else None
 
     def _last_due(self, account: Account, now_ns: int) -> Period:
