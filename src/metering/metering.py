@@ -10,10 +10,12 @@ from typing import TypedDict, Unpack
 import anyio
 import structlog
 from anyio import to_thread
+from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from metering import __version__
 from metering.accounts import Account
 from metering.asgi.callers import caller_of
 from metering.asgi.missing import MissingUsage
@@ -39,6 +41,8 @@ from metering.config import (
     plan_from_preset,
     with_environment,
 )
+from metering.console.app import console_app
+from metering.console.services import Services, checked_token
 from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
 from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
@@ -339,6 +343,35 @@ class Metering:
         if self._metrics is None:
             self._metrics = metrics_app(self._observers, self._vitals.look)
         return self._metrics
+
+    def console(self, *, operator_token: str | None = None) -> Starlette:
+        """Return an app to mount that shows accounts what they use, may and owe.
+
+        As in `app.mount("/console", meter.console())`. Who signs in by an API key sees
+        their own account; who does by the operator's token sees and changes all.
+
+        Args:
+            operator_token: What an operator signs in by, 32 characters or more; None:
+                METERING_OPERATOR_TOKEN. Without either there is no operator.
+
+        Raises:
+            ConfigurationError: The token could be guessed.
+        """
+        if operator_token is None:
+            operator_token = os.environ.get("METERING_OPERATOR_TOKEN")
+        services = Services(
+            accounts=self.accounts,
+            billing=self.billing,
+            ledger=self.ledger,
+            prices=self.plan.prices,
+            resolver=self._resolver,
+            limits=self.limit_store,
+            platform=self.platform,
+            clock=self._clock,
+            ready=self.start,
+            operator_token=checked_token(operator_token),
+        )
+        return console_app(services, version=__version__)
 
     def _take_over(self, left: Sequence[UsageEvent]) -> None:
         """Settle what a killed process has left, and tell of what it never told."""

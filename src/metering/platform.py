@@ -289,6 +289,10 @@ class Platform:
         for upstream in self._upstreams.values():
             upstream.shared_by(nodes)
 
+    def demands(self, account_id: str) -> dict[str, Demand]:
+        """Return what a call of class 0 demands of its account's limit, by pool."""
+        return {name: one.demand(account_id) for name, one in self._upstreams.items()}
+
     def explain(self) -> dict[str, Explanation]:
         """Return what each pool is doing and why."""
         return {name: one.explain() for name, one in self._upstreams.items()}

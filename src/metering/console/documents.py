@@ -1,0 +1,349 @@
+"""The answers of the API, and how they are made from what the services know."""
+
+from typing import Annotated, Literal
+
+import msgspec
+
+from metering.accounts import ModelClass
+from metering.adaptive import PlatformState, Signal
+from metering.adaptive.law import Cause
+from metering.console.fields import Instant, Usd
+from metering.ledger import LineKind, PaymentKind
+from metering.usage import Ending, FundingMode, Usage, UsageSource
+
+__all__ = [
+    "AccountRow",
+    "AccountShown",
+    "AccountsShown",
+    "ChargeRow",
+    "ChargesShown",
+    "CreditLeft",
+    "CreditRow",
+    "CreditsShown",
+    "InvoiceLineShown",
+    "InvoiceRow",
+    "InvoiceShown",
+    "InvoicesShown",
+    "KeyIssued",
+    "KeyRow",
+    "KeysShown",
+    "LimitRow",
+    "LimitsShown",
+    "ModelUsage",
+    "NextTier",
+    "PaymentRow",
+    "PaymentsShown",
+    "PeriodShown",
+    "PlatformShown",
+    "PoolRow",
+    "PoolShown",
+    "TierShown",
+    "UsageShown",
+]
+
+Cursor = Annotated[
+    str, msgspec.Meta(description="`cursor` of the next page; null: this is the last.")
+]
+
+
+class TierShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A tier."""
+
+    level: int
+    name: str
+
+
+class NextTier(msgspec.Struct, frozen=True, kw_only=True):
+    """The next tier that paying leads to, and what it still takes."""
+
+    level: int
+    name: str
+    paid_usd: Annotated[
+        Usd, msgspec.Meta(description="What is still to be paid for it.")
+    ]
+    payment_method: Annotated[
+        bool,
+        msgspec.Meta(
+            description="Whether a payment method is still to be put on file."
+        ),
+    ]
+    usage_limit_usd: Usd | None
+
+
+class CreditLeft(msgspec.Struct, frozen=True, kw_only=True):
+    """Credit as posted; what is left is below 0 where calls ran over it."""
+
+    granted_usd: Usd
+    used_usd: Usd
+    left_usd: Usd
+
+
+class PeriodShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A billing month, and what was spent in it."""
+
+    period: str
+    start: Instant
+    end: Instant
+    spent_usd: Usd
+    early_paid_usd: Annotated[
+        Usd, msgspec.Meta(description="What of it was paid before its end.")
+    ]
+    limit_usd: (
+        Annotated[
+            Usd, msgspec.Meta(description="What may be spent in it; null: no limit.")
+        ]
+        | None
+    )
+
+
+class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An account in a list."""
+
+    id: str
+    created: Instant
+    tier: TierShown
+    pinned: int | None
+    payment_method: bool
+    lifetime_paid_usd: Usd
+    suspended: bool
+
+
+class AccountShown(msgspec.Struct, frozen=True, kw_only=True):
+    """An account: its tier, what it has spent and what it may."""
+
+    id: str
+    created: Instant
+    time_zone: str
+    anchor_day: int
+    tier: TierShown
+    pinned: int | None
+    next_tier: NextTier | None
+    payment_method: bool
+    lifetime_paid_usd: Usd
+    suspended: bool
+    funding: FundingMode
+    output_tokens_max: int
+    reasoning_output_tokens_max: int
+    period: PeriodShown
+    credit: CreditLeft
+
+
+class AccountsShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of accounts."""
+
+    accounts: list[AccountRow]
+    next: Cursor | None
+
+
+class ModelUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used of a model in a period, as it was posted."""
+
+    model: str
+    calls: int
+    usage: Usage
+    charge_usd: Usd
+
+
+class UsageShown(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used in a period, by model."""
+
+    period: str
+    start: Instant
+    end: Instant
+    calls: int
+    charge_usd: Usd
+    models: list[ModelUsage]
+
+
+class LimitRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A request limit just now; what is not known is null, and not enforced either."""
+
+    models: Annotated[ModelClass, msgspec.Meta(description="Of which models.")]
+    name: str
+    amount: Annotated[int, msgspec.Meta(description="Requests in each period.")]
+    per_s: float
+    burst: Annotated[int, msgspec.Meta(description="Requests at once at most.")]
+    used: int | None
+    remaining: int | None
+    whole_after_s: Annotated[
+        float, msgspec.Meta(description="Seconds until nothing counts as used.")
+    ]
+
+
+class PoolRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An adaptive limit: what the platform can spare for each account just now."""
+
+    pool: str
+    models: list[ModelClass]
+    state: PlatformState
+    cause: Annotated[Cause, msgspec.Meta(description="What set the limit.")]
+    limit_rpm: Annotated[
+        float, msgspec.Meta(description="Requests a minute of each account.")
+    ]
+    previous_rpm: float
+    used: int | None
+    remaining: int | None
+
+
+class LimitsShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The request limits of an account."""
+
+    requests: list[LimitRow]
+    adaptive: list[PoolRow]
+
+
+class PoolShown(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pool of models is doing, and why."""
+
+    pool: str
+    state: PlatformState
+    cause: Cause
+    signal: Signal
+    limit_rpm: float
+    previous_rpm: float
+    accounts: int
+    budget_per_s: float | None
+    capacity_per_s: float
+    awaiting: float
+    waiting: int
+    unloaded_s: float
+    pace_per_s: float | None
+    text: Annotated[str, msgspec.Meta(description="All of it in sentences.")]
+
+
+class PlatformShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The adaptive pools of this process; none where no tier is adaptive."""
+
+    pools: list[PoolShown]
+
+
+class ChargeRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A call and what it costs."""
+
+    id: str
+    key: str | None
+    period: str
+    model: str
+    model_asked: str
+    dialect: str
+    admitted: Instant
+    ended: Instant
+    ending: Ending
+    status: int
+    usage: Usage
+    usage_source: UsageSource
+    output_tokens_max: int
+    clamped_from: int | None
+    flags: list[str]
+    charge_usd: Annotated[Usd, msgspec.Meta(description="As it was posted.")]
+    costs_usd: Annotated[Usd, msgspec.Meta(description="Now, after corrections.")]
+    credit_usd: Annotated[Usd, msgspec.Meta(description="What of it credit paid.")]
+    reversed: bool
+    price_version: str
+
+
+class ChargesShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of calls, the latest first."""
+
+    charges: list[ChargeRow]
+    next: Cursor | None
+
+
+class InvoiceRow(msgspec.Struct, frozen=True, kw_only=True):
+    """An invoice in a list."""
+
+    id: str
+    account: str
+    period: str
+    start: Instant
+    end: Instant
+    closed: Instant
+    total_usd: Usd
+    paid: bool
+    paid_by: str | None
+
+
+class InvoicesShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of invoices."""
+
+    invoices: list[InvoiceRow]
+    next: Cursor | None
+
+
+class InvoiceLineShown(msgspec.Struct, frozen=True, kw_only=True):
+    """A line of an invoice: exact, and in the cents it is shown in."""
+
+    kind: LineKind
+    period: str
+    model: str
+    price_version: str
+    calls: int
+    usage: Usage | None
+    amount_usd: Usd
+    shown_usd: Usd
+
+
+class InvoiceShown(msgspec.Struct, frozen=True, kw_only=True):
+    """An invoice with its lines."""
+
+    invoice: InvoiceRow
+    lines: list[InvoiceLineShown]
+
+
+class PaymentRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A payment."""
+
+    reference: str
+    kind: PaymentKind
+    usd: Usd
+    at: Instant
+    refers_to: str | None
+
+
+class PaymentsShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest payments, newest first."""
+
+    payments: list[PaymentRow]
+
+
+class CreditRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Credit that was granted or bought."""
+
+    reference: str
+    kind: Literal["promo", "paid"]
+    granted_usd: Usd
+    left_usd: Usd
+    effective: Instant
+    expires: Instant | None
+    models: list[str] | None
+    priority: int
+
+
+class CreditsShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest credit, newest first."""
+
+    credits: list[CreditRow]
+
+
+class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
+    """A key; its secret is kept nowhere."""
+
+    id: str
+    account: str
+    hint: Annotated[str, msgspec.Meta(description="How its secret ends.")]
+    issued: Instant
+    revoked: Instant | None
+    usage_limit_usd: Usd | None
+
+
+class KeysShown(msgspec.Struct, frozen=True, kw_only=True):
+    """The latest keys, newest first."""
+
+    keys: list[KeyRow]
+
+
+class KeyIssued(msgspec.Struct, frozen=True, kw_only=True):
+    """A new key. The secret is shown here once."""
+
+    account: str
+    secret: str

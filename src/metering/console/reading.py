@@ -1,0 +1,293 @@
+"""What an account is shown of itself, and an operator of any."""
+
+from functools import partial
+from typing import TypeVar
+
+import msgspec
+from anyio import to_thread
+
+from metering.accounts import ModelClass
+from metering.clock import iso_utc
+from metering.console.asked import (
+    ChargesPage,
+    InvoicesPage,
+    OneInvoice,
+    OwnedQuery,
+    Place,
+    UsageOf,
+)
+from metering.console.documents import (
+    AccountShown,
+    ChargesShown,
+    CreditLeft,
+    CreditsShown,
+    InvoiceShown,
+    InvoicesShown,
+    KeysShown,
+    LimitsShown,
+    PaymentsShown,
+    PeriodShown,
+    PoolRow,
+    TierShown,
+    UsageShown,
+)
+from metering.console.fields import PAGE_MAX
+from metering.console.problems import ProblemError
+from metering.console.rows import (
+    account_row,
+    charge_row,
+    credit_row,
+    invoice_row,
+    invoice_shown,
+    key_row,
+    limit_row,
+    model_usage,
+    next_tier,
+    payment_row,
+    pool_row,
+)
+from metering.console.services import Services, Viewer
+from metering.errors import StorageError
+from metering.ledger import Period, period_named, period_of
+from metering.money import format_usd
+from metering.quota import UNKNOWN, Demand, RateQuota, Verdict
+from metering.resolved import Resolved, resolved
+
+__all__ = [
+    "account",
+    "charges",
+    "credits_of",
+    "invoice",
+    "invoices",
+    "keys",
+    "limits",
+    "payments",
+    "usage",
+]
+
+_Row = TypeVar("_Row")
+
+
+async def account(
+    services: Services, viewer: Viewer, query: OwnedQuery
+) -> AccountShown:
+    """An account: tier, what the next one takes, spend against limit, credit left."""
+    account_id = viewer.sees(query.account)
+    return await to_thread.run_sync(_account, services, account_id)
+
+
+def _account(services: Services, account_id: str) -> AccountShown:
+    now_ns, ledger = services.clock(), services.ledger
+    caller = _caller(services, account_id, now_ns)
+    period = period_of(caller.account, now_ns)
+    state = ledger.period(account_id, period.key)
+    row, credit = account_row(caller.account, caller.tier), caller.credit
+    limit_p = caller.usage_limit_p
+    return AccountShown(
+        id=row.id,
+        created=row.created,
+        time_zone=caller.account.time_zone,
+        anchor_day=caller.account.anchor_day,
+        tier=TierShown(level=caller.tier.level, name=caller.tier.name),
+        pinned=row.pinned,
+        next_tier=next_tier(caller.account, caller.tier, ledger.tiers),
+        payment_method=row.payment_method,
+        lifetime_paid_usd=row.lifetime_paid_usd,
+        suspended=row.suspended,
+        funding=caller.funding,
+        output_tokens_max=caller.output_tokens_max,
+        reasoning_output_tokens_max=caller.reasoning_output_tokens_max,
+        period=PeriodShown(
+            period=period.key,
+            start=iso_utc(period.start_ns),
+            end=iso_utc(period.end_ns),
+            spent_usd=format_usd(state.spent_p),
+            early_paid_usd=format_usd(state.early_paid_p),
+            limit_usd=None if limit_p is None else format_usd(limit_p),
+        ),
+        credit=CreditLeft(
+            granted_usd=format_usd(credit.ceiling_p),
+            used_usd=format_usd(credit.used_p),
+            left_usd=format_usd(credit.ceiling_p - credit.used_p),
+        ),
+    )
+
+
+def _caller(services: Services, account_id: str, now_ns: int) -> Resolved:
+    """Return an account and what it may, read anew."""
+    ledger = services.ledger
+    return resolved(
+        ledger.get(account_id),
+        ledger.credit(account_id, now_ns=now_ns),
+        ledger.tiers,
+        now_ns=now_ns,
+        good_until_ns=now_ns,
+    )
+
+
+async def usage(services: Services, viewer: Viewer, query: UsageOf) -> UsageShown:
+    """What was used in a period, by model."""
+    account_id = viewer.sees(query.account)
+    return await to_thread.run_sync(_usage, services, account_id, query.period)
+
+
+def _usage(services: Services, account_id: str, named: str | None) -> UsageShown:
+    period = _period(services, account_id, named)
+    totals = services.ledger.totals(account_id, period.key)
+    return UsageShown(
+        period=period.key,
+        start=iso_utc(period.start_ns),
+        end=iso_utc(period.end_ns),
+        calls=sum(total.calls for total in totals),
+        charge_usd=format_usd(sum(total.charge_p for total in totals)),
+        models=[model_usage(total) for total in totals],
+    )
+
+
+def _period(services: Services, account_id: str, named: str | None) -> Period:
+    """Return the period of that name in the account's calendar; None: the present."""
+    found = services.ledger.get(account_id)
+    if named is None:
+        return period_of(found, services.clock())
+    return period_named(named, found.time_zone, found.anchor_day)
+
+
+async def limits(services: Services, viewer: Viewer, query: OwnedQuery) -> LimitsShown:
+    """The request limits: used, remaining, and what adaptive ones are, and why."""
+    account_id, now_ns = viewer.sees(query.account), services.clock()
+    caller = await to_thread.run_sync(_caller, services, account_id, now_ns)
+    rates: list[tuple[ModelClass, Demand, RateQuota]] = [
+        (kind, demand, demand.quota)
+        for kind, demands in caller.requests.items()
+        for demand in demands
+        if kind not in caller.adaptive and isinstance(demand.quota, RateQuota)
+    ]
+    verdicts = await _left(services, [demand for _, demand, _ in rates])
+    rows = [
+        limit_row(kind, demand.name, quota, verdict)
+        for (kind, demand, quota), verdict in zip(rates, verdicts, strict=True)
+    ]
+    return LimitsShown(requests=rows, adaptive=await _adaptive(services, caller))
+
+
+async def _adaptive(services: Services, caller: Resolved) -> list[PoolRow]:
+    platform, models = services.platform, sorted(caller.adaptive)
+    if platform is None or not models:
+        return []
+    pools, now = platform.demands(caller.account.id), platform.explain()
+    verdicts = await _left(services, list(pools.values()))
+    kinds: list[ModelClass] = list(models)
+    return [
+        pool_row(name, kinds, now[name], demand.quota, verdict)
+        for (name, demand), verdict in zip(pools.items(), verdicts, strict=True)
+        if isinstance(demand.quota, RateQuota)
+    ]
+
+
+async def _left(services: Services, demands: list[Demand]) -> tuple[Verdict, ...]:
+    """Return what is left; unknown where the store is away."""
+    free = [msgspec.structs.replace(demand, cost=0) for demand in demands]
+    if not free:
+        return ()
+    try:
+        return await services.limits.peek(free, now_ns=services.clock())
+    except StorageError:
+        return tuple(Verdict(0, UNKNOWN) for _ in free)
+
+
+async def charges(
+    services: Services, viewer: Viewer, query: ChargesPage
+) -> ChargesShown:
+    """Calls with what they cost, the latest first."""
+    account_id = viewer.sees(query.account)
+    return await to_thread.run_sync(_charges, services, account_id, query)
+
+
+def _charges(services: Services, account_id: str, query: ChargesPage) -> ChargesShown:
+    ledger, place = services.ledger, None
+    if query.cursor is not None:
+        at = Place.of(query.cursor)
+        place = at.period, at.admitted_ns, at.id
+    period = _period(services, account_id, query.period)
+    model = None if query.model is None else services.prices.model(query.model)
+    found = ledger.events(
+        account_id,
+        period=None if query.period is None else period.key,
+        model=query.model if model is None else model.name,
+        before=place,
+        limit=query.limit + 1,
+    )
+    page = found[: query.limit]
+    posted_p = {each.event.id: each.charge.amount_p for each in page}
+    now = {each.event.id: each for each in ledger.standings_by_id(posted_p)}
+    more = None
+    if len(found) > len(page):
+        last = page[-1].event
+        more = Place(last.period, last.admitted_ns, last.id).cursor()
+    return ChargesShown(
+        charges=[charge_row(now[key], charge_p) for key, charge_p in posted_p.items()],
+        next=more,
+    )
+
+
+async def invoices(
+    services: Services, viewer: Viewer, query: InvoicesPage
+) -> InvoicesShown:
+    """Invoices of an account, by id."""
+    account_id, limit = viewer.sees(query.account), query.limit
+    found = await services.billing.invoices(
+        account_id, after=query.cursor or "", limit=limit + 1
+    )
+    page = found[:limit]
+    return InvoicesShown(
+        invoices=[invoice_row(each) for each in page],
+        next=page[-1].id if len(found) > limit else None,
+    )
+
+
+async def invoice(
+    services: Services, viewer: Viewer, query: OneInvoice
+) -> InvoiceShown:
+    """One invoice with its lines."""
+    account_id = viewer.sees(query.account)
+    await services.accounts.get(account_id)
+    found = await to_thread.run_sync(services.ledger.invoice, query.id)
+    if found is None or found.account_id != account_id:
+        raise ProblemError(
+            "not_found",
+            f"Account {account_id!r} has no invoice {query.id!r}. They are made when a"
+            " period is closed; /v1/invoices lists them.",
+        )
+    return invoice_shown(found)
+
+
+async def payments(
+    services: Services, viewer: Viewer, query: OwnedQuery
+) -> PaymentsShown:
+    """The latest payments of an account, newest first, at most 200."""
+    account_id = viewer.sees(query.account)
+    await services.accounts.get(account_id)
+    found = await to_thread.run_sync(services.ledger.payments, account_id)
+    return PaymentsShown(payments=[payment_row(each) for each in _latest(found)])
+
+
+async def credits_of(
+    services: Services, viewer: Viewer, query: OwnedQuery
+) -> CreditsShown:
+    """The latest credit of an account, newest first, at most 200."""
+    account_id = viewer.sees(query.account)
+    await services.accounts.get(account_id)
+    found = await to_thread.run_sync(services.ledger.grants, account_id)
+    return CreditsShown(credits=[credit_row(each) for each in _latest(found)])
+
+
+async def keys(services: Services, viewer: Viewer, query: OwnedQuery) -> KeysShown:
+    """The latest keys of an account, newest first, at most 200; also revoked ones."""
+    account_id = viewer.sees(query.account)
+    await services.accounts.get(account_id)
+    found = await to_thread.run_sync(partial(services.ledger.keys, account_id))
+    return KeysShown(keys=[key_row(each) for each in _latest(found)])
+
+
+def _latest(oldest_first: list[_Row]) -> list[_Row]:
+    return oldest_first[: -PAGE_MAX - 1 : -1]

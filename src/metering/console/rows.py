@@ -1,0 +1,257 @@
+"""How the rows of answers are made from what the ledger and the stores know."""
+
+from metering.accounts import Account, ApiKey, ModelClass, Tier, TierBook
+from metering.adaptive import REQUEST_COST, Explanation
+from metering.clock import NS_PER_S, iso_utc
+from metering.console.documents import (
+    AccountRow,
+    ChargeRow,
+    CreditRow,
+    InvoiceLineShown,
+    InvoiceRow,
+    InvoiceShown,
+    KeyRow,
+    LimitRow,
+    ModelUsage,
+    NextTier,
+    PaymentRow,
+    PoolRow,
+    PoolShown,
+    TierShown,
+)
+from metering.ledger import (
+    CENT_P,
+    CreditGrant,
+    Invoice,
+    InvoiceLine,
+    Payment,
+    Standing,
+)
+from metering.money import format_usd
+from metering.quota import UNKNOWN, RateQuota, Verdict
+from metering.stores import UsageTotal
+
+__all__ = [
+    "account_row",
+    "charge_row",
+    "credit_row",
+    "invoice_row",
+    "invoice_shown",
+    "key_row",
+    "limit_row",
+    "model_usage",
+    "next_tier",
+    "payment_row",
+    "pool_row",
+    "pool_shown",
+]
+
+
+def account_row(account: Account, tier: Tier) -> AccountRow:
+    """Return an account in its tier."""
+    return AccountRow(
+        id=account.id,
+        created=iso_utc(account.created_ns),
+        tier=TierShown(level=tier.level, name=tier.name),
+        pinned=account.pin,
+        payment_method=account.payment_method,
+        lifetime_paid_usd=format_usd(account.lifetime_paid_p),
+        suspended=account.suspended,
+    )
+
+
+def next_tier(account: Account, tier: Tier, tiers: TierBook) -> NextTier | None:
+    """Return the next tier that paying leads to, or None at the top."""
+    following = tiers.next_above(tier)
+    if following is None:
+        return None
+    least_p = following.lifetime_paid_min_p or 0
+    return NextTier(
+        level=following.level,
+        name=following.name,
+        paid_usd=format_usd(max(0, least_p - account.lifetime_paid_p)),
+        payment_method=following.payment_method and not account.payment_method,
+        usage_limit_usd=_usd_or_none(following.usage_limit_p),
+    )
+
+
+def model_usage(total: UsageTotal) -> ModelUsage:
+    """Return what was used of a model."""
+    return ModelUsage(
+        model=total.model,
+        calls=total.calls,
+        usage=total.usage,
+        charge_usd=format_usd(total.charge_p),
+    )
+
+
+def limit_row(
+    kind: ModelClass, name: str, quota: RateQuota, verdict: Verdict
+) -> LimitRow:
+    """Return a limit and what is left of it."""
+    left, burst = verdict.remaining, quota.burst or quota.amount
+    known = left != UNKNOWN
+    return LimitRow(
+        models=kind,
+        name=name,
+        amount=quota.amount,
+        per_s=quota.per_ns / NS_PER_S,
+        burst=burst,
+        used=burst - left if known else None,
+        remaining=left if known else None,
+        whole_after_s=verdict.reset_after_ns / NS_PER_S,
+    )
+
+
+def pool_row(
+    pool: str,
+    models: list[ModelClass],
+    now: Explanation,
+    quota: RateQuota,
+    verdict: Verdict,
+) -> PoolRow:
+    """Return an adaptive limit, what is left of it and what set it."""
+    known = verdict.remaining != UNKNOWN
+    left = verdict.remaining // REQUEST_COST if known else None
+    burst = (quota.burst or quota.amount) // REQUEST_COST
+    return PoolRow(
+        pool=pool,
+        models=models,
+        state=now.state,
+        cause=now.cause,
+        limit_rpm=now.limit_rpm,
+        previous_rpm=now.previous_rpm,
+        used=None if left is None else max(0, burst - left),
+        remaining=left,
+    )
+
+
+def pool_shown(pool: str, now: Explanation) -> PoolShown:
+    """Return all that is to be said of a pool."""
+    return PoolShown(
+        pool=pool,
+        state=now.state,
+        cause=now.cause,
+        signal=now.signal,
+        limit_rpm=now.limit_rpm,
+        previous_rpm=now.previous_rpm,
+        accounts=now.accounts,
+        budget_per_s=now.budget_per_s,
+        capacity_per_s=now.capacity_per_s,
+        awaiting=now.awaiting,
+        waiting=now.waiting,
+        unloaded_s=now.unloaded_s,
+        pace_per_s=now.pace_per_s,
+        text=str(now),
+    )
+
+
+def charge_row(now: Standing, charge_p: int) -> ChargeRow:
+    """Return a call as it stands now.
+
+    Args:
+        now: What it costs now.
+        charge_p: What it cost when it was posted.
+    """
+    event = now.event
+    return ChargeRow(
+        id=event.id,
+        key=event.key_id or None,
+        period=event.period,
+        model=event.model,
+        model_asked=event.model_asked or event.model,
+        dialect=event.dialect,
+        admitted=iso_utc(event.admitted_ns),
+        ended=iso_utc(event.ended_ns),
+        ending=event.ending,
+        status=event.status,
+        usage=event.usage,
+        usage_source=event.usage_source,
+        output_tokens_max=event.output_tokens_max,
+        clamped_from=event.clamped_from,
+        flags=list(event.flags),
+        charge_usd=format_usd(charge_p),
+        costs_usd=format_usd(now.amount_p),
+        credit_usd=format_usd(sum(draw.amount_p for draw in now.draws)),
+        reversed=now.reversed,
+        price_version=now.price_version,
+    )
+
+
+def invoice_row(invoice: Invoice) -> InvoiceRow:
+    """Return an invoice without its lines."""
+    return InvoiceRow(
+        id=invoice.id,
+        account=invoice.account_id,
+        period=invoice.period,
+        start=iso_utc(invoice.start_ns),
+        end=iso_utc(invoice.end_ns),
+        closed=iso_utc(invoice.closed_ns),
+        total_usd=format_usd(invoice.total_p),
+        paid=invoice.paid,
+        paid_by=invoice.paid_by,
+    )
+
+
+def invoice_shown(invoice: Invoice) -> InvoiceShown:
+    """Return an invoice with its lines."""
+    return InvoiceShown(
+        invoice=invoice_row(invoice), lines=[_line(line) for line in invoice.lines]
+    )
+
+
+def _line(line: InvoiceLine) -> InvoiceLineShown:
+    return InvoiceLineShown(
+        kind=line.kind,
+        period=line.period,
+        model=line.model,
+        price_version=line.price_version,
+        calls=line.calls,
+        usage=line.usage,
+        amount_usd=format_usd(line.amount_p),
+        shown_usd=format_usd(line.cents * CENT_P),
+    )
+
+
+def payment_row(payment: Payment) -> PaymentRow:
+    """Return a payment."""
+    return PaymentRow(
+        reference=payment.reference,
+        kind=payment.kind,
+        usd=format_usd(payment.amount_p),
+        at=iso_utc(payment.at_ns),
+        refers_to=payment.refers_to,
+    )
+
+
+def credit_row(grant: CreditGrant) -> CreditRow:
+    """Return credit and what is left of it."""
+    expires_ns, models = grant.expires_ns, grant.models
+    return CreditRow(
+        reference=grant.id,
+        kind=grant.kind,
+        granted_usd=format_usd(grant.amount_p),
+        left_usd=format_usd(grant.left_p),
+        effective=iso_utc(grant.effective_ns),
+        expires=None if expires_ns is None else iso_utc(expires_ns),
+        models=None if models is None else list(models),
+        priority=grant.priority,
+    )
+
+
+def key_row(key: ApiKey) -> KeyRow:
+    """Return a key."""
+    revoked_ns = key.revoked_ns
+    return KeyRow(
+        id=key.id,
+        account=key.account_id,
+        hint=key.hint,
+        issued=iso_utc(key.created_ns),
+        revoked=None if revoked_ns is None else iso_utc(revoked_ns),
+        usage_limit_usd=_usd_or_none(key.usage_limit_p),
+    )
+
+
+def _usd_or_none(amount_p: int | None) -> str | None:
+    """Return an amount that may be missing."""
+    return None if amount_p is None else format_usd(amount_p)
