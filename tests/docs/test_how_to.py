@@ -170,6 +170,19 @@ async def test_the_page_of_metrics_beside_an_app(tmp_path, monkeypatch):
     )
 
 
+async def test_the_page_of_metrics_around_vllm(tmp_path, monkeypatch):
+    """The class is called with the app alone, and shows what passed through it."""
+    monkeypatch.setenv("METERING_DATA", str(tmp_path))
+    monkeypatch.setenv("METERING_CONFIG", "preset:friendli")
+    transport = httpx.ASGITransport(run("observe.md")["Metered"](FakeModel()))
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        refused = await client.post("/v1/chat/completions", json=CHAT)
+        scraped = await client.get("/metering/metrics")
+
+    assert 401 == refused.status_code
+    assert 'code="invalid_api_key"' in scraped.text
+
+
 def test_the_index_lists_every_page():
     listed = re.findall(r"\]\(([a-z-]+\.md)\)", (PAGES / "index.md").read_text())
 
