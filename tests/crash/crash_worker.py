@@ -10,7 +10,6 @@ import random
 from contextlib import suppress
 from contextvars import ContextVar
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import structlog
@@ -85,13 +84,13 @@ def _fail():
         raise StorageError("Bad luck: the answer was lost.")
 
 
-def serve(listener, data, admitted):
+def serve(listener, data):
     """Serve until killed."""
     random.seed(os.urandom(8))
     structlog.configure(
         wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL)
     )
-    plan = plan_of(Path(data))
+    plan = plan_of(data)
     meter = Metering(plan, ledger=UnluckyLedger(data / "ledger.db", tiers=plan.tiers))
     settle = meter.limit_store.settle
 
@@ -102,7 +101,7 @@ def serve(listener, data, admitted):
         return result
 
     meter.limit_store.settle = unlucky_settle
-    app = meter.wrap(Noting(admitted))
+    app = meter.wrap(Noting(data / "admitted"))
     config = uvicorn.Config(
         app, lifespan="on", log_level="error", timeout_graceful_shutdown=5
     )

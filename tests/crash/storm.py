@@ -10,16 +10,12 @@ nobody posts from, is compared with what is charged.
 import argparse
 import json
 import logging
-import multiprocessing
-import os
 import random
-import resource
-import socket
 import sqlite3
 import sys
 import time
 from collections import Counter
-from contextlib import closing, suppress
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -29,19 +25,13 @@ import anyio
 import httpx
 import structlog
 from anyio import to_thread
-from crash_worker import LEASE_S, OUTPUT_TOKENS, plan_of, serve
+from crash_servers import Copies, Servers
+from crash_sums import judged
+from crash_worker import OUTPUT_TOKENS, plan_of
 
 from metering import Metering
 from metering.accounts import Overrides, RateOverride
-from metering.backends.sql import verify
-from metering.billing import usage_limit_demand
-from metering.clock import NS_PER_S, system_clock
-from metering.journal import survey_journals
-from metering.journal.lines import CLOSED
-from metering.journal.segments import SegmentReader
-from metering.ledger import period_of
-from metering.money import PICO, format_usd
-from metering.quota import BudgetQuota, Demand
+from metering.clock import NS_PER_S
 
 LLAMA = "meta-llama/Llama-3.1-8B-Instruct"
 TOKEN_P = 100_000
@@ -50,20 +40,6 @@ WHOLE_P = (3 + OUTPUT_TOKENS) * TOKEN_P
 MANY = {"paid": RateOverride(10_000_000, 60 * NS_PER_S)}
 CAPPED_P = 60 * WHOLE_P
 CLIENTS = 16
-OLDEST = 0.7
-"""How often the server is killed that runs for longest: others have just begun."""
-
-PRELOADED = (
-    "__main__",
-    "crash_worker",
-    "sqlalchemy.dialects.sqlite",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.auto",
-    "uvicorn.protocols.http.auto",
-    "uvicorn.protocols.websockets.auto",
-)
-"""What a server would spend its short life on importing."""
-
 PATH = "/v1/chat/completions"
 
 
@@ -78,95 +54,6 @@ class Seen:
 
     statuses: Counter = field(default_factory=Counter)
     whole: dict = field(default_factory=dict)
-
-
-class Servers:
-    """Processes that live and die; their listeners outlive them."""
-
-    def __init__(self, data, count):
-        self._data = data
-        self._admitted = data / "admitted"
-        self._context = multiprocessing.get_context("forkserver")
-        self._context.set_forkserver_preload(list(PRELOADED))
-        self._listeners = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-        self.urls = [
-            "http://127.0.0.1:{1}".format(*o.getsockname()) for o in self._listeners
-        ]
-        self._processes = [None] * count
-        self._born_s = [0.0] * count
-        self.kills = self.starts = 0
-
-    def tend(self):
-        """Start those that are not running."""
-        for at, process in enumerate(self._processes):
-            if process is None or not process.is_alive():
-                self._processes[at] = made = self._context.Process(
-                    target=serve, args=(self._listeners[at], self._data, self._admitted)
-                )
-                made.start()
-                self._born_s[at] = time.monotonic()
-                self.starts += 1
-
-    def kill_some(self, dice):
-        """Kill any of them, but most often the one that has served for longest."""
-        oldest = min(range(len(self._born_s)), key=self._born_s.__getitem__)
-        at = oldest if dice.random() < OLDEST else dice.randrange(len(self._born_s))
-        self.kill(at)
-
-    def kill(self, at):
-        """Kill one as `kill -9` does."""
-        process = self._processes[at]
-        if process.is_alive():
-            process.kill()
-            process.join()
-            self.kills += 1
-
-    def let_files_grow(self, *, grow):
-        """Let no file of theirs grow any more, as on a full disk; or again."""
-        for process in self._processes:
-            if process.is_alive():
-                _, hard = resource.prlimit(process.pid, resource.RLIMIT_FSIZE)
-                soft = hard if grow else 1
-                resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (soft, hard))
-
-    def stop(self):
-        """Have all of them end by themselves; kill who does not in time."""
-        for process in self._processes:
-            process.terminate()
-        for process in self._processes:
-            process.join(20)
-            if process.is_alive():
-                process.kill()
-                process.join()
-        for listener in self._listeners:
-            listener.close()
-
-
-class Copies:
-    """Second names for journal files: what is in them stays when they are deleted."""
-
-    def __init__(self, data):
-        self._journals = data / "journal"
-        self._kept = data / "kept"
-        self._kept.mkdir()
-
-    def take(self):
-        """Name the files that are there now."""
-        for path in self._journals.glob("*/*.log"):
-            with suppress(FileExistsError, FileNotFoundError):
-                os.link(path, self._kept / f"{path.parent.name}-{path.name}")
-
-    def events(self):
-        """Return the event that each call must have: of its last line."""
-        last = {}
-        for path in sorted(self._kept.iterdir()):
-            reader = SegmentReader(path)
-            while (lines := reader.read(reader.size)) is not None:
-                for line in lines:
-                    known = last.get(line.id())
-                    if known is None or known.kind != CLOSED:
-                        last[line.id()] = line
-        return {call_id: line.event() for call_id, line in last.items()}
 
 
 async def open_accounts(meter):
@@ -233,8 +120,26 @@ async def tend(servers, copies, until):
         await anyio.sleep(0.01)
 
 
-async def storm(servers, copies, options, dice):
+async def rage(servers, copies, keys, seen, options):
+    """Let clients call until the storm is over."""
+    over, done = anyio.Event(), anyio.Event()
+    limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=0)
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(tend, servers, copies, over)
+        async with (
+            httpx.AsyncClient(timeout=20, limits=limits) as client,
+            anyio.create_task_group() as callers,
+        ):
+            for _ in range(CLIENTS):
+                callers.start_soon(call_on, client, servers.urls, keys, seen, done)
+            await storm(servers, copies, options)
+            done.set()
+        over.set()
+
+
+async def storm(servers, copies, options):
     """Kill, then lock the ledger, then fill the disk."""
+    dice = random.Random(options.seed)  # noqa: S311 - no secret
     for _ in range(options.kills):
         await anyio.sleep(dice.random() * 2 * options.seconds / options.kills)
         copies.take()
@@ -255,29 +160,17 @@ async def storm(servers, copies, options, dice):
 
 async def run(data, options):
     """Run the storm; return the report."""
-    seen, over = Seen(), anyio.Event()
+    seen = Seen()
     meter = Metering(plan_of(data))  # never started: for accounts alone
     keys = await open_accounts(meter)
     copies = Copies(data)
     servers = Servers(data, options.workers)
-    servers.ledger = data / "ledger.db"
-    dice = random.Random(options.seed)  # noqa: S311 - no secret
     began_s = time.monotonic()
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(tend, servers, copies, over)
-        limits = httpx.Limits(max_connections=CLIENTS, max_keepalive_connections=0)
-        async with (
-            httpx.AsyncClient(timeout=20, limits=limits) as client,
-            anyio.create_task_group() as callers,
-        ):
-            done = anyio.Event()
-            for _ in range(CLIENTS):
-                callers.start_soon(call_on, client, servers.urls, keys, seen, done)
-            await storm(servers, copies, options, dice)
-            done.set()
-        over.set()
-    servers.kill(0)  # nobody but who adopts it posts what it left
-    await to_thread.run_sync(servers.stop)
+    try:
+        await rage(servers, copies, keys, seen, options)
+        servers.kill(0)  # nobody but who adopts it posts what it left
+    finally:
+        await to_thread.run_sync(servers.stop)
     copies.take()
     report: dict[str, Any] = {
         "seconds": round(time.monotonic() - began_s, 1),
@@ -285,91 +178,7 @@ async def run(data, options):
         "starts": servers.starts,
         "answers": {str(k): n for k, n in sorted(seen.statuses.items())},
     }
-    return report | await judged(data, copies, seen, meter)
-
-
-async def judged(data, copies, seen, meter):
-    """Adopt what is left, twice; then compare all there is."""
-    for _ in range(2):
-        adopter = Metering(plan_of(data))
-        await adopter.start()
-        await adopter.stop()
-    await anyio.sleep(
-        LEASE_S + 0.5
-    )  # of calls that were killed before their first line
-    journalled = copies.events()
-    charged = {}
-    for name in ("acme", "capped", "keyed", "trial"):
-        for each in meter.ledger.events(name, limit=10_000_000):
-            charged[each.event.id] = each.event.charge_p
-    again = meter.ledger.post(list(journalled.values()))
-    admitted = (data / "admitted").read_text().split()
-    checked = await to_thread.run_sync(verify, data / "ledger.db")
-    rooms = {name: await gate(meter, name) for name in ("acme", "capped", "keyed")}
-    rooms["trial"] = await credit(meter)
-    await meter.stop()
-    told = {
-        call_id: cost if isinstance(cost, str) else format_usd(cost)
-        for call_id, cost in seen.whole.items()
-    }
-    faults = {
-        "journalled and not charged": len(journalled.keys() - charged.keys()),
-        "charged and not journalled": len(charged.keys() - journalled.keys()),
-        "charged otherwise than journalled": sum(
-            event.charge_p != charged.get(call_id)
-            for call_id, event in journalled.items()
-        ),
-        "admitted and not charged": len(set(admitted) - charged.keys()),
-        "admitted twice": len(admitted) - len(set(admitted)),
-        "whole answers charged otherwise": sum(
-            told[call_id] != format_usd(charged.get(call_id, -1)) for call_id in told
-        ),
-        "new by a second replay": len(again.posted),
-        "conflicts of a second replay": len(again.conflicts),
-        "journals left": len(survey_journals(data, meter.ledger.known)),
-        "sum of the books": sum(meter.ledger.balances_p().values()),
-        "findings of verify": len(checked.findings),
-        "above the cap, p$": max(0, rooms["capped"]["spent_p"] - CAPPED_P),
-        "gates that differ from the ledger": sum(
-            each["gate_p"] != each["spent_p"] for each in rooms.values()
-        ),
-    }
-    return {
-        "journalled": len(journalled),
-        "charged": len(charged),
-        "charged_usd": format_usd(sum(charged.values())),
-        "whole answers": len(told),
-        "recovered": sum(e.ending == "recovered" for e in journalled.values()),
-        "rooms": rooms,
-        "faults": faults,
-    }
-
-
-async def gate(meter, name):
-    """Return what an account has spent: as its gate sees it, and as the ledger does."""
-    account = meter.ledger.get(name)
-    now_ns = system_clock()
-    key = period_of(account, now_ns).key
-    asked = usage_limit_demand(name, key, PICO, 0)
-    spent_p = meter.ledger.period(name, key).spent_p
-    return await _compared(meter, asked, spent_p, now_ns)
-
-
-async def credit(meter):
-    """Return the same of the account that has credit alone."""
-    account = meter.ledger.get("trial")
-    now_ns = system_clock()
-    key = f"{{trial}}:credit:{account.credit_epoch}"
-    asked = Demand(key, BudgetQuota(PICO, ledgered=True), 0)
-    used_p = meter.ledger.credit("trial", now_ns=now_ns).used_p
-    return await _compared(meter, asked, used_p, now_ns)
-
-
-async def _compared(meter, asked, spent_p, now_ns):
-    # What is held counts against the room as well: nothing may be.
-    await meter.limit_store.seed(asked.key, spent_p, now_ns=now_ns)
-    (verdict,) = await meter.limit_store.peek([asked], now_ns=now_ns)
-    return {"spent_p": spent_p, "gate_p": PICO - verdict.remaining}
+    return report | await judged(data, copies, seen.whole, meter, cap_p=CAPPED_P)
 
 
 def main():
