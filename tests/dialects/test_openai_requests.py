@@ -108,19 +108,51 @@ def test_what_some_server_takes_for_a_number_is_that_number(
 @pytest.mark.parametrize(
     "sent",
     [
-        *("null", "-1", '"-1"', '"inf"', '"NaN"', "1e400", "2147483649", "9" * 40),
+        *("-1", '"-1"', '"inf"', '"NaN"', "1e400", "2147483649", "9" * 40),
         *("9" * 100, "0", "false", '""', "[]", "{}", "1e99999999999999999999999"),
         f'"{"0" * 80}7"',
     ],
 )
 def test_what_bounds_nothing_is_no_bound_and_is_given_the_cap(sent: str) -> None:
-    """Negative, null, infinite, huge, empty, and 0 in a chat are as good as absent."""
+    """Negative, infinite, huge, empty, and 0 in a chat are as good as absent."""
     body = f'{{"model":"m","max_tokens":{sent}}}'.encode()
     facts = OPENAI_CHAT.read_request(members_of(body))
 
     assert facts is not None
     assert facts.output_bounds == (NO_BOUND,)
     assert clamped(OPENAI_CHAT, body)["max_tokens"] == CAP
+
+
+@pytest.mark.parametrize(
+    ("sent", "given"),
+    [
+        (b'"max_tokens":null', {"max_tokens": CAP}),
+        (b'"max_tokens":null,"max_completion_tokens":null', {"max_tokens": CAP}),
+        (
+            b'"max_tokens":9999999,"max_completion_tokens":null',
+            {"max_tokens": CAP, "max_completion_tokens": None},
+        ),
+        (
+            b'"max_tokens":null,"max_completion_tokens":5',
+            {"max_tokens": None, "max_completion_tokens": 5},
+        ),
+    ],
+)
+def test_a_bound_of_a_chat_that_is_null_is_as_good_as_absent(sent, given) -> None:
+    """OpenAI refuses a number in each of the two, and takes a null beside a number."""
+    read = clamped(OPENAI_CHAT, b'{"model":"m",%b}' % sent)
+
+    assert {"max_completion_tokens": None} | given == {
+        "max_completion_tokens": read.get("max_completion_tokens"),
+        "max_tokens": read["max_tokens"],
+    }
+
+
+def test_a_null_bounds_nothing_on_a_server_that_obeys_it_alone() -> None:
+    """It is given what the other bound says."""
+    body = b'{"model":"m","max_tokens":null,"max_completion_tokens":5}'
+
+    assert 5 == clamped(OPENAI_CHAT_BY_TOKENS, body)["max_tokens"]
 
 
 @pytest.mark.parametrize("sent", ['"abc"', "[1]", '{"a":1}', '"0x10"'])
@@ -490,6 +522,8 @@ def test_no_bound_above_the_cap_survives(
         field: number_to_some_server(app_reads[field])
         for field in bounds
         if field in app_reads
+        # A chat's null is as good as absent to all servers, a completion's widens.
+        and (app_reads[field] is not None or dialect is OPENAI_COMPLETIONS)
     }
     zero_counts = echo and dialect is OPENAI_COMPLETIONS
     for amount in amounts.values():

@@ -7,6 +7,7 @@ from functools import partial
 from typing import Final
 
 from metering.dialects.dialect import Members
+from metering.dialects.figures import NULL
 from metering.dialects.openai_dialect import OpenAIDialect
 from metering.dialects.openai_members import (
     budget_of,
@@ -50,8 +51,12 @@ def _facts_of(
     model = model_of(members)
     if model is None:
         return None
-    bounds, invalid = read_bounds(members, (_TOKENS, _COMPLETION_TOKENS))
-    if obeyed and obeyed not in members:
+    # A bound that is null is none to any server: OpenAI takes it beside the other one,
+    # but not a number in its place.
+    both = (_TOKENS, _COMPLETION_TOKENS)
+    named = [field for field in both if members.get(field, NULL) != NULL]
+    bounds, invalid = read_bounds(members, named)
+    if obeyed and obeyed not in named:
         # To that server there is no bound, whatever the other one says.
         bounds = (*bounds, OutputBound(obeyed, None))
     streams = is_set(members.get("stream"))
