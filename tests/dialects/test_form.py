@@ -112,6 +112,11 @@ def test_what_a_usual_client_sends_is_read(fields, files):
         pytest.param(
             body(b"x: " + b"y" * 9000 + b"\r\n" + MODEL), id="endless headers"
         ),
+        pytest.param(
+            body(FILE + b"\n--b\n" + text(b"model", b"dear"), MODEL),
+            id="a boundary after LF",
+        ),
+        pytest.param(body(FILE + b"\r--b\r", MODEL), id="a boundary after CR"),
         pytest.param(b"", id="nothing"),
         pytest.param(b"--b", id="less than a boundary"),
     ],

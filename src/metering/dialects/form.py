@@ -89,6 +89,9 @@ def read_form(content_type: bytes, body: bytes) -> Form:
         end = body.find(mark, at)
         if body[at : at + 2] != b"\r\n" or end < 0:
             raise UnreadableFormError("a part of it has no boundary after it")
+        if any(body.find(line + mark[2:], at, end) >= 0 for line in (b"\n", b"\r")):
+            # To Werkzeug, and so to Quart, a part ends there all the same.
+            raise UnreadableFormError("a boundary in it follows half an end of line")
         _take_part(form, body, at + 2, end)
         at = end + len(mark)
     raise UnreadableFormError(f"it has more than {PARTS_MAX} parts")
