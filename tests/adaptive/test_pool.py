@@ -74,12 +74,16 @@ def test_a_client_that_leaves_the_room_leaves_no_trace(platform):
     assert platform.explain().awaiting == 0
 
 
-def test_a_client_that_left_between_release_and_poll_is_not_sent(platform):
+@pytest.mark.parametrize("told", ["leave", "finish"])
+def test_a_client_that_left_between_release_and_poll_is_not_sent(platform, told):
     first, _ = platform.ask()
     gone, _ = platform.ask()
     platform.pool.first_byte(first, platform.now_ns)
     platform.pass_time(0.1)
-    platform.pool.leave(gone, platform.now_ns)
+    if told == "leave":
+        platform.pool.leave(gone, platform.now_ns)
+    else:
+        platform.pool.finish(gone, platform.now_ns, status=499, output_tokens=0)
     assert platform.pool.poll(platform.now_ns).go == ()
     assert platform.explain().awaiting == 0
 

@@ -184,6 +184,8 @@ class AdaptivePool:
         if call is None:
             self.leave(request_id, now_ns)
             return
+        if request_id in self._go:  # it ended before anybody polled
+            self._go.remove(request_id)
         self._gate.running -= 1
         if call.awaited:
             self._answered(call)
@@ -201,8 +203,6 @@ class AdaptivePool:
     def leave(self, request_id: str, now_ns: int) -> None:
         """Tell that the client of a waiting call has gone; it leaves no trace."""
         if request_id in self._running:
-            if request_id in self._go:
-                self._go.remove(request_id)
             self.finish(request_id, now_ns, status=_CLIENT_GONE, output_tokens=0)
             return
         if request_id in self._refused:
