@@ -65,6 +65,13 @@ class Background:
             self._task.cancel()
         self._task = None
 
+    async def aclose(self) -> None:
+        """Do as `stop` does, and return when the task has ended."""
+        task = self._task
+        self.stop()
+        if task is not None and task.get_loop() is asyncio.get_running_loop():
+            await asyncio.wait([task])
+
     def _ensure_in_trio(self) -> None:
         try:
             import trio  # noqa: PLC0415 - who runs it has it; others need not

@@ -136,8 +136,8 @@ class Keeper:
 
     async def close(self, timeout_s: float) -> None:
         """Settle what is owed, as far as the time allows, and stop."""
-        self._background.stop()
         with anyio.move_on_after(timeout_s):
+            await self._background.aclose()  # what it was sending is owed again
             while True:
                 if await self.settle_owed():
                     return

@@ -5,18 +5,14 @@ from collections.abc import Sequence
 from anyio import from_thread
 
 from metering.billing import demands_of_event
-from metering.clock import NS_PER_S, Clock
+from metering.clock import Clock
 from metering.errors import AccountNotFoundError
-from metering.limiter import Limiter
+from metering.limiter import REMEMBERED_NS, Limiter
 from metering.quota import Demand
 from metering.stores import AccountStore
 from metering.usage import UsageEvent
 
 __all__ = ["LeftCalls"]
-
-REMEMBERED_NS = 3000 * NS_PER_S
-"""A call that ended longer ago may have been settled, and the store, which remembers
-that for an hour, may not know it any more; then the ledger alone has it."""
 
 
 class LeftCalls:
@@ -46,6 +42,7 @@ class LeftCalls:
         """
         if not self._limiter.shares:
             return
+        # One that ended longer ago may have been settled: then the ledger alone has it.
         since_ns = self._clock() - REMEMBERED_NS
         epochs: dict[str, int | None] = {}
         calls: list[tuple[str, list[Demand], list[int]]] = []

@@ -20,11 +20,16 @@ from metering.observing import Observers
 from metering.quota import UNKNOWN, Demand, RateQuota, Verdict, binding
 from metering.stores import LimitStore, Outcome, WindowStore
 
-__all__ = ["Limiter", "SpentOf"]
+__all__ = ["REMEMBERED_NS", "Limiter", "SpentOf"]
 
 SpentOf = Callable[[str, int], int]
 """Returns what the budget of a key has spent at an instant; runs in a thread."""
 
+REMEMBERED_NS = 3000 * NS_PER_S
+"""What was settled longer ago a shared store, which remembers that for an hour, may not
+know any more."""
+
+_SKEW_NS = 60 * NS_PER_S
 _ENDLESS_NS = 2**62
 _SEEDINGS_MAX = 3
 
@@ -142,11 +147,14 @@ class Limiter:
                 self.keeper.ended(hold_id, demands, costs)
             await self.keeper.settle_owed()
 
-    async def know(self, key: str) -> None:
+    async def know(self, key: str) -> bool:
         """Seed a budget unless the store knows it, with what runs here held again.
 
         To be called within `seeding`. Where the store has lost all it knew, the others
         are first given time to post and to hold again what is theirs.
+
+        Returns:
+            Whether the store knew it before.
         """
         if self._loss is not None:
             await self._loss.made_good()
@@ -154,7 +162,17 @@ class Limiter:
             await self.keeper.hold_again(key)
         now_ns = self._clock()
         spent = await self._spent(key, now_ns)
-        await self.store.seed(key, spent, now_ns=now_ns)
+        return not await self.store.seed(key, spent, now_ns=now_ns)
+
+    def remembers(self, instant_ns: int) -> bool:
+        """Whether what was settled since then, if it was, would be known as repeated.
+
+        That is so where the store is shared, and has lost nothing since. To be asked
+        after `know`.
+        """
+        if self.keeper is None or self._clock() - instant_ns >= REMEMBERED_NS:
+            return False
+        return self._loss is None or self._loss.since_ns + _SKEW_NS <= instant_ns
 
     async def relieve(self, demand: Demand, relief: int, *, reference: str) -> None:
         """Take an early payment off what a budget has spent, once a reference.

@@ -58,6 +58,11 @@ class Loss:
         self._until_ns = steady()
         self._background = Background(self._watch)
 
+    @property
+    def since_ns(self) -> int:
+        """When the store began to know what it knows, by the clock of some node."""
+        return self._since_ms * NS_PER_MS
+
     async def mark(self) -> bool:
         """Leave the mark, if there is none, and learn it; say whether it is another.
 

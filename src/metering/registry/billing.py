@@ -103,14 +103,17 @@ class Billing(Invoicing):
             refers_to=refers_to,
         ).checked()
         before = await to_thread.run_sync(self._ledger.get, account_id)
-        period = await to_thread.run_sync(self._period_of, before, payment)
+        made_ns = await to_thread.run_sync(self._made_ns, payment)
+        period = period_of(before, made_ns).key
         demand = usage_limit_demand(account_id, period, 0, 0)
         # The budget is not seeded meanwhile: its seed would have the payment already.
         async with self._limiter.seeding(demand.key):
             # Nor is it by another process: the store knows it before it is paid.
-            await self._know(demand.key)
+            knew = await self._know(demand.key)
             paid = await to_thread.run_sync(self._ledger.record_payment, payment)
-            if paid.freed_p:
+            # Who recorded it before may have been killed before it made room.
+            owed = paid.new or (knew and self._limiter.remembers(made_ns))
+            if paid.freed_p and owed:
                 await self._limiter.relieve(demand, paid.freed_p, reference=reference)
         account = paid.account
         await self._change.tell(account)
@@ -130,21 +133,23 @@ class Billing(Invoicing):
             _log.info("tier_changed", account=account_id, before=was.name, now=now.name)
         return account
 
-    def _period_of(self, account: Account, payment: Payment) -> str:
-        """Return the period in which a payment makes room, or that one had made."""
+    def _made_ns(self, payment: Payment) -> int:
+        """Return when a payment that makes room was made, or one that had made it."""
         made_ns = payment.at_ns
-        if payment.takes_back:
-            for paid in self._ledger.payments(account.id):
-                if paid.reference == payment.refers_to:
-                    made_ns = paid.at_ns
-        return period_of(account, made_ns).key
+        made_by = payment.refers_to if payment.takes_back else payment.reference
+        for paid in self._ledger.payments(payment.account_id):
+            if paid.reference == made_by:
+                made_ns = paid.at_ns
+        return made_ns
 
-    async def _know(self, key: str) -> None:
+    async def _know(self, key: str) -> bool:
+        """Have the store know a budget; say whether it did before."""
         try:
-            await self._limiter.know(key)
+            return await self._limiter.know(key)
         except StorageError as error:
             # The money has come all the same; room is made when the store is back.
             _log.warning("limits_not_read", key=key, error=str(error))
+            return False
 
     async def grant_credit(
         self,

@@ -149,8 +149,8 @@ class PaymentReport(msgspec.Struct, frozen=True):
     Attributes:
         account: As it is now.
         new: Whether the payment was not known yet.
-        freed_p: What an early payment freed of its period's usage limit; below 0 where
-            that was taken back.
+        freed_p: What an early payment freed of its period's usage limit, told again if
+            it was known; below 0 where that was taken back, which is told once.
     """
 
     account: Account

@@ -48,7 +48,8 @@ def record_payment(
     if known is not None:
         refuse_other_payment(known, payment)
         account = identity.get(connection, payment.account_id)
-        return PaymentReport(account, new=False)
+        freed_p = _freed_before_p(connection, known)
+        return PaymentReport(account, new=False, freed_p=freed_p)
     account = identity.get(connection, payment.account_id)
     if payment.takes_back:
         return _take_back(connection, account, payment, tiers)
@@ -132,6 +133,14 @@ def _report(
         _set_period(connection, effect.account.id, key, effect.period)
     freed_p = effect.period.early_paid_p - before.early_paid_p
     return PaymentReport(effect.account, new=True, freed_p=freed_p)
+
+
+def _freed_before_p(connection: Connection, known: Payment) -> int:
+    """Return what an early payment freed when it was recorded; of others 0."""
+    if known.kind != "early_payment":
+        return 0
+    grant = find_grant(connection, known.account_id, OF_PAYMENT + known.reference)
+    return known.amount_p - (0 if grant is None else grant.amount_p)
 
 
 def _returned_p(connection: Connection, original: Payment) -> int:

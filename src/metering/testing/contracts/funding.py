@@ -231,7 +231,7 @@ class FundingContract:
         assert PeriodState() == ledger.period("acme", "2026-01")
 
     def test_a_payment_counts_once(self, ledger: Ledger) -> None:
-        """A webhook replayed, at whatever instant, changes nothing."""
+        """A webhook replayed, at whatever instant, changes nothing; its room is told."""
         open_account(ledger)
         ledger.post([used("e1", 5)])
         payment = paid(5, "early_payment")
@@ -240,7 +240,7 @@ class FundingContract:
 
         replay = ledger.record_payment(replace(payment, at_ns=_NOW_NS + 1))
 
-        assert PaymentReport(account, new=False) == replay
+        assert PaymentReport(account, new=False, freed_p=5) == replay
         assert account == ledger.get("acme")
         assert PeriodState(10, 5, epoch=1) == ledger.period("acme", "2026-01")
 
