@@ -71,14 +71,19 @@ def test_a_payment_counts_once_and_raises_the_tier(run, read, acme):
 def test_what_does_not_reach_a_running_service_is_said(
     run, acme, monkeypatch, limits, told
 ):
-    """Room in a limit that a service keeps in its own memory."""
+    """Room in a limit that a service keeps in its own memory, made and closed."""
     monkeypatch.setenv("METERING_LIMITS", limits)
-    ended = run(
+    made = run(
         *("payments", "record", acme, "5", "--reference=a", "--kind=early_payment")
     )
+    closed = run(
+        *("payments", "record", acme, "5", "--reference=b", "--kind=refund"),
+        "--refers-to=a",
+    )
 
-    assert 0 == ended.code
-    assert told == ("learns of it when it is started again" in ended.aside)
+    for ended in (made, closed):
+        assert 0 == ended.code
+        assert told == ("learns of it when it is started again" in ended.aside)
 
 
 def test_a_key_is_shown_once_listed_by_its_end_and_revoked(run, read, acme):

@@ -15,6 +15,8 @@ from metering.money import format_usd
 
 __all__ = ["payments"]
 
+_MOVE_ROOM = ("early_payment", "refund", "chargeback")
+
 payments = group("payments", "Money received: record, list.")
 
 
@@ -63,11 +65,12 @@ async def record(
     )
     desk.note_reach()
     in_memory = (meter.plan.limits_store or "memory://").startswith("memory:")
-    if kind == "early_payment" and in_memory:
+    if kind in _MOVE_ROOM and in_memory:
         desk.output.note(
-            "But the room that it makes in this period's limit is counted in the memory"
-            " of a running service, which learns of it when it is started again. Where"
-            " limits are shared ([storage] limits), it is there at once."
+            "But what room an early payment makes in a period's limit, until it is"
+            " taken back, is counted in the memory of a running service, which learns"
+            " of it when it is started again. Where limits are shared ([storage]"
+            " limits), it is there at once."
         )
 
 

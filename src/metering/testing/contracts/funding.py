@@ -231,7 +231,7 @@ class FundingContract:
         assert PeriodState() == ledger.period("acme", "2026-01")
 
     def test_a_payment_counts_once(self, ledger: Ledger) -> None:
-        """A webhook replayed, at whatever instant, changes nothing; its room is told."""
+        """A webhook replayed, whenever, changes nothing; it tells what room it made."""
         open_account(ledger)
         ledger.post([used("e1", 5)])
         payment = paid(5, "early_payment")
