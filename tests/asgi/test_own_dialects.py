@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from structlog.testing import capture_logs
 
 from metering import ConfigurationError, Metering
 from metering.config import plan_from_preset
 from metering.dialects.openai_chat import OPENAI_CHAT
+from metering.dialects.openai_dialect import OpenAIDialect
 from metering.testing.model import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -52,6 +54,37 @@ async def test_it_is_spoken_on_its_paths_and_on_routes(open_service, path, diale
         event.dialect,
         event.usage_source,
     )
+
+
+class Raises(OpenAIDialect):
+    """A dialect with a fault in it."""
+
+    __slots__ = ()
+
+    def read_response(self, body):
+        """Raise what nobody thought of."""
+        raise KeyError(body)
+
+
+async def test_one_that_raises_cuts_no_answer_and_keeps_no_room(open_service):
+    """The call is ended, flagged and settled as one without a usage; it is told."""
+    fails = Raises("fails", ("/mine",), OPENAI_CHAT.facts_of)
+    async with open_service(AsChat(), dialects=[fails]) as service:
+        key = await service.account("acme", tier=1)
+        headers = {"authorization": f"Bearer {key}"}
+        with capture_logs() as logs:
+            answer = await service.client.post("/mine", json=BODY, headers=headers)
+        (event,) = await service.events("acme")
+        in_use_p = await service.in_use_p("acme")
+
+    assert (200, "completed", "estimated") == (
+        answer.status_code,
+        event.ending,
+        event.usage_source,
+    )
+    assert event.charge_p == in_use_p > 0
+    (told,) = [log for log in logs if log["event"] == "answer_not_read"]
+    assert ("fails", "KeyError") == (told["dialect"], told["error"])
 
 
 def test_a_route_to_a_dialect_that_nobody_speaks_is_told(tmp_path):

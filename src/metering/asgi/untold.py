@@ -1,13 +1,36 @@
 """What a call used where its answer told nothing of it, or but a part."""
 
+from collections.abc import Callable
+
 import msgspec
+import structlog
 
 from metering.asgi.context import Call
 from metering.dialects.dialect import Report
 from metering.facts import SentAudio
 from metering.usage import Usage, UsageSource
 
-__all__ = ["estimate", "filled", "sent"]
+__all__ = ["estimate", "filled", "sent", "told"]
+
+_log = structlog.get_logger("metering")
+
+
+def told(call: Call, read: Callable[[], Report]) -> Report:
+    """Return what an answer tells; nothing, where its dialect fails to read it.
+
+    An app's own dialect may raise: the answer is passed on all the same, and the call
+    is ended and settled as one without a usage.
+    """
+    try:
+        return read()
+    except Exception as error:  # noqa: BLE001 - whatever a stranger's dialect raises
+        _log.error(
+            "answer_not_read",
+            call=call.id,
+            dialect=call.dialect.name,
+            error=type(error).__name__,  # not its message, which may quote the answer
+        )
+        return Report()
 
 
 def estimate(call: Call, output_tokens: int, *, whole: bool = False) -> Usage:

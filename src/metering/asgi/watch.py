@@ -19,7 +19,7 @@ from metering.asgi.headers import find_header, limit_headers
 from metering.asgi.parts import Parts
 from metering.asgi.record import closing_event, running_event
 from metering.asgi.reported import header_time
-from metering.asgi.untold import sent
+from metering.asgi.untold import sent, told
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Report, StreamReader
 from metering.dialects.texts import TEXT_BYTES_MAX, KeepsText, Text, text_in, text_of
@@ -351,9 +351,11 @@ class Watch:
         if self._counted is not None:
             return self._counted
         if self._reader is not None:
-            return self._reader.report()
+            return told(self._call, self._reader.report)
         body = self._body()
-        return Report() if body is None else self._call.dialect.read_response(body)
+        if body is None:
+            return Report()
+        return told(self._call, partial(self._call.dialect.read_response, body))
 
     def _body(self) -> bytes | None:
         """Return a plain answer as the app meant it; None where it is not known."""
