@@ -5,15 +5,19 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import httpx
+import msgspec
 import pytest
 from starlette.applications import Starlette
 
 from metering import Metering
 from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
+from metering.console.endpoints import ENDPOINTS
+from metering.console.problems import Problem
 from metering.testing.clock import ManualClock
 from metering.testing.model import FakeModel
 
+ANSWERS = {(each.method, each.path): each.answer for each in ENDPOINTS}
 OPERATOR = "an-operator-signs-in-by-this-token-alone"
 
 
@@ -28,12 +32,15 @@ class Console:
     app: Any
 
     async def ask(self, method, path, *, by=OPERATOR, **request):
-        """Ask the API something."""
+        """Ask the API something; what it answers must be what its document says."""
         headers = {} if by is None else {"authorization": f"Bearer {by}"}
-        headers |= request.pop("headers", {})
-        return await self.client.request(
+        answer = await self.client.request(
             method, f"/console{path}", headers=headers, **request
         )
+        told = ANSWERS[method, path] if answer.status_code == 200 else Problem
+        read = msgspec.json.decode(answer.content, type=told)
+        assert answer.content == msgspec.json.encode(read)
+        return answer
 
     async def get(self, path, *, by=OPERATOR, **query):
         """Return what is there."""
