@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import structlog
 from typer.testing import CliRunner
 
 from metering.cli.app import app
@@ -67,9 +68,11 @@ def read(run):
 @pytest.fixture(scope="session")
 def made(tmp_path_factory):
     """A data home with one account, made once: to make a ledger takes a while."""
+    logging = structlog.get_config()  # of the whole session, which goes on
     data = tmp_path_factory.mktemp("made") / "data"
     arguments = ("accounts", "create", "acme", "--config", "preset:friendli")
     assert 0 == CliRunner().invoke(app, (*arguments, "--data", str(data))).exit_code
+    structlog.configure(**logging)
     return data
 
 
