@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 
 import anyio
-import msgspec
 import structlog
 from anyio import to_thread
 
@@ -17,8 +16,9 @@ from metering.keeper import Keeper
 from metering.local_share import LocalShare
 from metering.loss import Loss
 from metering.observing import Observers
-from metering.quota import UNKNOWN, Demand, RateQuota, Verdict, binding
+from metering.quota import UNKNOWN, Demand, Verdict, binding
 from metering.stores import LimitStore, Outcome, WindowStore
+from metering.taken import as_granted, in_order, not_yet_taken
 
 __all__ = ["REMEMBERED_NS", "Limiter", "SpentOf"]
 
@@ -126,7 +126,7 @@ class Limiter:
         if hold_id in self._alone and share is not None:
             self._alone.discard(hold_id)
             await share.settle(hold_id, demands, costs, now_ns=self._clock())
-            demands = _not_yet_taken(demands)
+            demands = not_yet_taken(demands)
         keeper.ended(hold_id, demands, costs)
 
     @property
@@ -237,7 +237,7 @@ class Limiter:
             self.away = False
             _log.info("limits_back", owed=keeper.owed)
         if hold_id and outcome.status == "admitted":
-            keeper.opened(hold_id, _as_granted(demands, outcome))
+            keeper.opened(hold_id, as_granted(demands, outcome))
         return outcome
 
     async def _admit(
@@ -320,12 +320,12 @@ class Limiter:
             outcome = await self._admit_kept(kept, own_id, account)
         if outcome.status not in {"admitted", "refused"}:
             return outcome
-        taken = _as_granted(kept, outcome)
+        taken = as_granted(kept, outcome)
         costs = [0] * len(taken)
         worst = -1
         try:
             counted = [demand for demand in demands if demand.window]
-            verdicts = _in_order(
+            verdicts = in_order(
                 demands,
                 outcome.verdicts,
                 await self._count(windows, counted, take=outcome.status == "admitted"),
@@ -384,38 +384,8 @@ class Limiter:
         if outcome.status == "admitted":
             if hold_id:
                 self._alone.add(hold_id)
-                keeper.opened(hold_id, _as_granted(demands, outcome))
+                keeper.opened(hold_id, as_granted(demands, outcome))
             else:
                 costs = [demand.cost for demand in demands]
-                keeper.ended(own_id, _not_yet_taken(demands), costs)
+                keeper.ended(own_id, not_yet_taken(demands), costs)
         return outcome
-
-
-def _as_granted(demands: Sequence[Demand], outcome: Outcome) -> list[Demand]:
-    """Return the demands as they were granted; none if they were refused."""
-    if outcome.status != "admitted":
-        return []
-    return [
-        demand
-        if verdict.granted == demand.cost
-        else msgspec.structs.replace(demand, cost=verdict.granted, cost_min=None)
-        for demand, verdict in zip(demands, outcome.verdicts, strict=True)
-    ]
-
-
-def _in_order(
-    demands: Sequence[Demand], kept: Iterable[Verdict], counted: Iterable[Verdict]
-) -> tuple[Verdict, ...]:
-    """Return one verdict for each demand, from those of both kinds."""
-    kept, counted = iter(kept), iter(counted)
-    return tuple(next(counted if demand.window else kept) for demand in demands)
-
-
-def _not_yet_taken(demands: Sequence[Demand]) -> list[Demand]:
-    """Return demands as the shared store must see them: it has granted no rate."""
-    return [
-        msgspec.structs.replace(demand, cost=0)
-        if isinstance(demand.quota, RateQuota)
-        else demand
-        for demand in demands
-    ]

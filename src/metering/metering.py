@@ -1,11 +1,10 @@
 """The composition root: a plan and a data home become services around an app."""
 
 import os
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TypedDict, Unpack
+from typing import Unpack
 
 import anyio
 import structlog
@@ -18,21 +17,27 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from metering import __version__
 from metering.accounts import Account
 from metering.asgi.callers import caller_of
-from metering.asgi.missing import MissingUsage
-from metering.asgi.parts import Identify, Parts
+from metering.asgi.parts import Identify
 from metering.asgi.refusal import Refusal
 from metering.asgi.scraped import metrics_app
 from metering.asgi.stack import Stack
 from metering.asgi.subjects import Subject
 from metering.asgi.tokenizer import CountTokens, Tokenizer
-from metering.backends.gauges import gauges_of
 from metering.backends.limit_stores import limit_store, window_store
-from metering.backends.memory import MemoryLimitStore
 from metering.backends.sql import SqlLedger
 from metering.billing import Biller
 from metering.carriers import refuse_silent, sender_of
 from metering.clock import Clock, system_clock
 from metering.coldstart import ColdStart
+from metering.composition import (
+    LIMITS_DEFAULT,
+    OwnParts,
+    known_subjects,
+    local_share_of,
+    platform_of,
+    routes_of,
+    settings_of,
+)
 from metering.config import (
     Plan,
     agreed_overrides,
@@ -45,16 +50,11 @@ from metering.console.app import console_app
 from metering.console.services import Services, checked_token
 from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
-from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
-from metering.errors import ConfigurationError
 from metering.gauges import ReadQueue
 from metering.left_calls import LeftCalls
-from metering.limit_rules import OWN_SUBJECTS, LimitRule
 from metering.limiter import Limiter
-from metering.local_share import LocalShare, OnOutage
 from metering.observing import Observer, Observers
 from metering.outbox import Sender
-from metering.platform import Platform
 from metering.recorder import Recorder
 from metering.registry import Accounts, Billing, Change, Corrections
 from metering.roster import Roster
@@ -67,26 +67,10 @@ from metering.vitals import Vitals
 __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 
 DATA_DEFAULT = ".metering"
-LIMITS_DEFAULT = "memory://"
 STOP_S = 10.0
 SETTLE_S = 2.0
 
 _log = structlog.get_logger("metering")
-
-
-class OwnParts(TypedDict, total=False):
-    """What a service may give of its own; each is explained at `Metering`."""
-
-    clock: Clock
-    ledger: Ledger | None
-    snapshots: Snapshots | None
-    identify: Identify | None
-    subjects: Mapping[str, Subject]
-    dialects: Sequence[Dialect]
-    cold: ColdStart
-    gauges: Mapping[str, ReadQueue] | None
-    count_tokens: CountTokens | None
-    observers: Sequence[Observer]
 
 
 class Metering:
@@ -168,7 +152,7 @@ class Metering:
         biller = Biller(plan.prices, self.ledger, self._recorder.journal)
         names = [model.name for model in plan.prices.models]
         self._observers = Observers(observers, names)
-        share = _local_share(plan)
+        share = local_share_of(plan)
         self._limiter = Limiter(
             self.limit_store,
             clock=clock,
@@ -179,15 +163,7 @@ class Metering:
             observers=self._observers,
         )
         self.left_calls = LeftCalls(self._limiter, self.ledger, clock=clock)
-        self.platform: Platform | None = None
-        if plan.adaptive is not None:
-            # Load is felt on a clock that never steps; one that is given is obeyed.
-            steady = time.monotonic_ns if clock is system_clock else clock
-            self.platform = Platform(
-                plan.adaptive,
-                clock=steady,
-                gauges=gauges_of(plan.adaptive.gauges) | dict(gauges or {}),
-            )
+        self.platform = platform_of(plan, clock, gauges or {})
         self._roster: Roster | None = None
         if self.platform is not None and self.limit_store.waits:
             self._roster = Roster(
@@ -218,15 +194,15 @@ class Metering:
         self.corrections = Corrections(self.ledger, change, self._limiter, clock=clock)
         self._upkeep = Upkeep({"expire_credit": self.billing.expire_credit})
         self._parts = replace(
-            _settings(plan),
-            routes=_routes(plan.routes, dialects),
+            settings_of(plan),
+            routes=routes_of(plan.routes, dialects),
             clock=clock,
             resolver=self._resolver,
             limiter=self._limiter,
             platform=self.platform,
             biller=biller,
             journal=self._recorder.journal,
-            subjects=_known_subjects(plan.limits, subjects or {}),
+            subjects=known_subjects(plan.limits, subjects or {}),
             identify=identify,
             tokenizer=None if count_tokens is None else Tokenizer(count_tokens),
             observers=self._observers,
@@ -417,71 +393,3 @@ class MeteringMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass on to the stack."""
         await self.app(scope, receive, send)
-
-
-def _settings(plan: Plan) -> Parts:
-    """Return what the plan says of every call; services are added to it."""
-    return Parts(
-        limits=plan.limits,
-        tiers=plan.tiers,
-        anonymous=plan.anonymous,
-        unpriced_refused=plan.unpriced == "refuse",
-        unmetered_refused=plan.unmetered == "refuse",
-        clamp=plan.clamp,
-        missing_usage=MissingUsage(plan.missing_usage),
-        drain_ns=plan.drain_ns if plan.on_client_gone == "drain" else 0,
-        body_bytes_max=plan.body_bytes_max,
-        durable=plan.journal.durability == "power",
-        log_calls=plan.log_calls,
-    )
-
-
-def _local_share(plan: Plan) -> LocalShare:
-    outage, url = plan.outage, plan.limits_store or LIMITS_DEFAULT
-    # A file is away while it is locked, for all workers of the host at once.
-    usual: OnOutage = "refuse" if url.startswith("sqlite:") else "local_share"
-    return LocalShare(
-        MemoryLimitStore(),
-        nodes=outage.nodes,
-        rates=outage.rates or usual,
-        money=outage.money,
-    )
-
-
-def _routes(
-    named: Mapping[str, str], own: Sequence[Dialect]
-) -> dict[str, Dialect | None]:
-    by_name: dict[str, Dialect | None] = {dialect.name: dialect for dialect in DIALECTS}
-    by_name["none"] = None
-    routes: dict[str, Dialect | None] = dict(DIALECT_BY_PATH)
-    for dialect in own:
-        if dialect.name in by_name:
-            raise ConfigurationError(
-                f"There is a dialect {dialect.name!r} already, and events tell which"
-                " one was spoken. Give this one another name."
-            )
-        by_name[dialect.name] = dialect
-        routes |= dict.fromkeys(dialect.paths, dialect)
-    for path, name in named.items():
-        if name not in by_name:
-            known = ", ".join(by_name)
-            raise ConfigurationError(
-                f"The route {path!r} names the dialect {name!r}; there are: {known}."
-                " Name one of them, or give yours: Metering(..., dialects=[...])."
-            )
-        routes[path.rstrip("/")] = by_name[name]
-    return routes
-
-
-def _known_subjects(
-    limits: Sequence[LimitRule], subjects: Mapping[str, Subject]
-) -> Mapping[str, Subject]:
-    for limit in limits:
-        for name in limit.per:
-            if name not in OWN_SUBJECTS and name not in subjects:
-                known = ", ".join((*OWN_SUBJECTS, *subjects))
-                raise ConfigurationError(
-                    f"Limit {limit.name!r} is per {name!r}; there are: {known}. Give a"
-                    f' function of a request: subjects={{"{name}": function}}.'
-                )
-    return subjects
