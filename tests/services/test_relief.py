@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import anyio
 import pytest
@@ -86,7 +87,8 @@ async def test_what_is_being_sent_when_a_process_ends_is_sent(clock):
             if len(sent) == 1:
                 await anyio.sleep_forever()
 
-    keeper = Keeper(Store(), clock=clock, steady=clock, lease_ns=30 * NS_PER_S)
+    store: Any = Store()
+    keeper = Keeper(store, clock=clock, steady=clock, lease_ns=30 * NS_PER_S)
     keeper.ended("h", [], [])
     await anyio.wait_all_tasks_blocked()
     await keeper.close(2)
