@@ -445,6 +445,14 @@ async def test_a_ledger_that_is_away_is_a_problem_that_passes(
         assert "storage_unavailable" == answer.json()["code"]
 
 
+async def test_a_service_that_cannot_start_is_not_the_fault_of_a_request(open_console):
+    async with open_console() as first, open_console() as second:
+        assert await first.get("/v1/accounts")
+
+        with pytest.raises(RuntimeError, match="data"):
+            await second.ask("GET", "/v1/accounts")
+
+
 # Beside the calls
 
 

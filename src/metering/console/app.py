@@ -13,7 +13,7 @@ from metering.console.endpoints import ENDPOINTS, Endpoint
 from metering.console.openapi import document
 from metering.console.problems import ProblemError, answer_problem
 from metering.console.services import Services, viewer_of
-from metering.errors import MeteringError
+from metering.errors import ConfigurationError, MeteringError
 
 __all__ = ["console_app"]
 
@@ -55,7 +55,7 @@ def _route(path: str, serving: Mapping[str, Endpoint], services: Services) -> Ro
     async def serve(request: Request) -> Response:
         method = "GET" if request.method == "HEAD" else request.method
         endpoint = serving[method]
-        await services.ready()
+        await _ready(services)
         viewer = await viewer_of(request, services)
         if endpoint.operator:
             viewer.require_operator()
@@ -65,6 +65,14 @@ def _route(path: str, serving: Mapping[str, Endpoint], services: Services) -> Ro
         return _json(await endpoint.run(services, viewer, asked))
 
     return Route(path, serve, methods=list(serving))
+
+
+async def _ready(services: Services) -> None:
+    try:
+        await services.ready()
+    except ConfigurationError as error:
+        # What is wrong is the service's plan, and no fault of the request.
+        raise RuntimeError(str(error)) from error
 
 
 def _query(request: Request, members: type[msgspec.Struct]) -> msgspec.Struct:

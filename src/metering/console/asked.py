@@ -8,6 +8,7 @@ from typing import Annotated
 import msgspec
 
 from metering.console.fields import (
+    PRINTABLE,
     AccountId,
     Key,
     PageSize,
@@ -38,11 +39,26 @@ __all__ = [
 _PAGE = 50
 
 Model = Annotated[
-    str, msgspec.Meta(description="Name in the price book.", max_length=300)
+    str,
+    msgspec.Meta(
+        description="Name in the price book.",
+        min_length=1,
+        max_length=300,
+        pattern=PRINTABLE,
+    ),
 ]
 Cursor = Annotated[
     str,
-    msgspec.Meta(description="`next` of the page before.", max_length=600),
+    msgspec.Meta(
+        description="`next` of the page before.",
+        min_length=1,
+        max_length=600,
+        pattern=PRINTABLE,
+    ),
+]
+Whose = Annotated[
+    AccountId,
+    msgspec.Meta(description="Whose. An operator names it; a key sees its own alone."),
 ]
 
 
@@ -62,15 +78,7 @@ class OwnedQuery(_Strict, frozen=True, kw_only=True):
         account: An operator must name it; a key sees its own account alone.
     """
 
-    account: (
-        Annotated[
-            AccountId,
-            msgspec.Meta(
-                description="Whose. An operator names it; a key sees its own alone."
-            ),
-        ]
-        | None
-    ) = None
+    account: Whose | None = None
 
 
 class UsageOf(OwnedQuery, frozen=True, kw_only=True):
@@ -91,10 +99,7 @@ class ChargesPage(OwnedQuery, frozen=True, kw_only=True):
 class InvoicesPage(OwnedQuery, frozen=True, kw_only=True):
     """Which invoices, by id."""
 
-    cursor: (
-        Annotated[Reference, msgspec.Meta(description="`next` of the page before.")]
-        | None
-    ) = None
+    cursor: Cursor | None = None
     limit: PageSize = _PAGE
 
 
@@ -107,10 +112,7 @@ class OneInvoice(OwnedQuery, frozen=True, kw_only=True):
 class AccountsPage(_Strict, frozen=True, kw_only=True):
     """Which accounts, by id."""
 
-    cursor: (
-        Annotated[AccountId, msgspec.Meta(description="`next` of the page before.")]
-        | None
-    ) = None
+    cursor: Cursor | None = None
     limit: PageSize = _PAGE
 
 

@@ -10,6 +10,7 @@ from metering.errors import ConfigurationError
 
 __all__ = [
     "PAGE_MAX",
+    "PRINTABLE",
     "AccountId",
     "Instant",
     "Key",
@@ -27,8 +28,8 @@ PAGE_MAX = 200
 _NS_MAX = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-# What a database keeps as text, and no more of it than any of its columns is meant for.
-_PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+"""Text without controls: a database may keep no NUL, and a log shows it as it is."""
 
 Usd = Annotated[
     str,
@@ -56,10 +57,10 @@ Instant = Annotated[
 ]
 
 AccountId = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=200, pattern=_PRINTABLE)
+    str, msgspec.Meta(min_length=1, max_length=200, pattern=PRINTABLE)
 ]
 Reference = Annotated[
-    str, msgspec.Meta(min_length=1, max_length=200, pattern=_PRINTABLE)
+    str, msgspec.Meta(min_length=1, max_length=200, pattern=PRINTABLE)
 ]
 Key = Annotated[
     str,

@@ -1,6 +1,5 @@
 """What an account is shown of itself, and an operator of any."""
 
-from functools import partial
 from typing import TypeVar
 
 import msgspec
@@ -285,7 +284,7 @@ async def keys(services: Services, viewer: Viewer, query: OwnedQuery) -> KeysSho
     """The latest keys of an account, newest first, at most 200; also revoked ones."""
     account_id = viewer.sees(query.account)
     await services.accounts.get(account_id)
-    found = await to_thread.run_sync(partial(services.ledger.keys, account_id))
+    found = await to_thread.run_sync(services.ledger.keys, account_id)
     return KeysShown(keys=[key_row(each) for each in _latest(found)])
 
 
