@@ -23,12 +23,16 @@ UNMETERED = [
     "/v1/rerank",
     "/generate",
     "/invocations",
+    "/openai/deployments/dear/chat/completions",
+    "/openai/deployments/a/dear/one/embeddings",
+    "/engines/dear/completions",
 ]
 THE_APPS_OWN = [
     "/",
     "",
     "/health",
     "/reports/generate",
+    "/api/deployments/5/restart",
     "/posts/1/score",
     "/v1/models",
     "/v1/messages/count_tokens",
@@ -84,7 +88,10 @@ async def test_reading_what_was_made_stays_open(open_service):
     assert [200, 200] == [answer.status_code, listed.status_code]
 
 
-@pytest.mark.parametrize("path", ["/api/v1/chat/completions", "/chat/completions"])
+@pytest.mark.parametrize(
+    "path",
+    ["/api/v1/chat/completions", "/chat/completions", "/engines/x/v1/chat/completions"],
+)
 async def test_a_prefix_changes_nothing(open_service, hand_written, path):
     """Chat is metered wherever a router puts it: no key no answer, and a charge."""
     async with open_service() as service:

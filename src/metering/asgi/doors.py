@@ -8,7 +8,7 @@ from starlette.types import Receive, Scope, Send
 from metering.asgi.context import Call, route_path
 from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
 from metering.dialects.dialect import Dialect
-from metering.dialects.known import DIALECT_BY_ENDING, UNMETERED, ending_of
+from metering.dialects.known import DIALECT_BY_ENDING, UNMETERED, ending_of, names_model
 
 __all__ = ["Doors", "refuse_websocket", "route_not_metered"]
 
@@ -50,9 +50,12 @@ class Doors:
         routes, path = self._routes, scope["path"]
         if path not in routes:
             path = route_path(scope)
-        dialect = (
-            routes[path] if path in routes else DIALECT_BY_ENDING.get(ending_of(path))
-        )
+        if path in routes:
+            dialect = routes[path]
+        elif self._bills and self._refuses and names_model(path):
+            return UNMETERED  # it would be priced by the body's model
+        else:
+            dialect = DIALECT_BY_ENDING.get(ending_of(path))
         if dialect is not None and scope["type"] == "websocket":
             dialect = UNMETERED
         if dialect is UNMETERED and not self._refuses_unmetered(path):

@@ -4,6 +4,7 @@ Model servers are often mounted under a prefix, so a path is also known by its e
 its last two segments, such as `chat/completions`.
 """
 
+import re
 from dataclasses import replace
 from typing import Final
 
@@ -27,6 +28,7 @@ __all__ = [
     "DIALECT_BY_PATH",
     "UNMETERED",
     "ending_of",
+    "names_model",
 ]
 
 DIALECTS: Final[tuple[Dialect, ...]] = (
@@ -102,3 +104,15 @@ DIALECT_BY_ENDING: Final[dict[str, Dialect]] = {
     "copilot-codex/completions": OPENAI_COMPLETIONS,  # llama-cpp-python's second name
 }
 """What is spoken on paths that end so."""
+
+_NAMES_MODEL = re.compile(
+    r"/(?:deployments|engines)/(?!.*/v1/).+/(?:completions|embeddings|responses|speech"
+    r"|transcriptions|translations|generations|edits|variations|messages)$"
+)
+"""Azure's paths, which LiteLLM serves too: their model wins over the body's, by which
+a call is priced here. Below a `/v1/` the body names it, as in Docker's."""
+
+
+def names_model(path: str) -> bool:
+    """Whether servers take the model from a path, and pass over the body's."""
+    return _NAMES_MODEL.search(path) is not None
