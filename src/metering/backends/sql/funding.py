@@ -106,7 +106,7 @@ def booked(
     events: Sequence[UsageEvent], fundings: Mapping[str, Funding]
 ) -> list[Transfer]:
     """Return what a batch books: one transfer for each account and what paid there."""
-    kinds = {(g.account_id, g.id): g.kind for f in fundings.values() for g in f.grants}
+    grants = {(g.account_id, g.id): g for f in fundings.values() for g in f.grants}
     charges = {c.event_id: c for f in fundings.values() for c in f.charges}
     sums_p: defaultdict[tuple[books.TransferCode, str, str, str], int]
     sums_p = defaultdict(int)
@@ -115,7 +115,7 @@ def booked(
         charge = charges.get(event.id)
         rest_p = event.charge_p if charge is None else charge.rest_p
         for draw in () if charge is None else charge.draws:
-            debit = books.credit_of(account_id, kinds[account_id, draw.grant_id])
+            debit = books.credit_of(account_id, grants[account_id, draw.grant_id].kind)
             sums_p["usage", debit, account_id, draw.grant_id] += draw.amount_p
         if rest_p:
             code: books.TransferCode = "usage"
