@@ -49,7 +49,7 @@ def store_calls(monkeypatch):
     calls = []
     store = MemoryLimitStore()
     monkeypatch.setattr(
-        "metering.metering.MemoryLimitStore", lambda: Watched(store, calls)
+        "metering.backends.memory.MemoryLimitStore", lambda: Watched(store, calls)
     )
     return calls
 
@@ -400,3 +400,11 @@ async def test_the_state_of_the_lifespan_is_the_apps(open_service, hand_written)
     assert found[0]["state"] is state
     assert {"pool", "metering"} == set(state)
     assert state["pool"] is pool
+
+
+async def test_a_call_is_seen_by_who_watches_the_store(open_service, store_calls):
+    """Else the tests above could not fail."""
+    async with open_service() as service:
+        await service.chat(await service.account("acme", tier=1))
+
+    assert store_calls
