@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import anyio
-import structlog
 
 from metering.background import spawn
 from metering.clock import NS_PER_S, Clock, system_clock
 from metering.errors import ConfigurationError
+from metering.log import Log
 
 __all__ = ["ColdStart", "ModelStatus", "NotReady"]
 
@@ -19,7 +19,7 @@ ModelStatus = Literal["cold", "warming", "warm"]
 MODELS_MAX = 1024
 """Models that are remembered; names come from clients, so there must be a bound."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 @dataclass(frozen=True, slots=True)

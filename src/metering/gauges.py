@@ -4,10 +4,10 @@ import math
 from collections.abc import Awaitable, Callable
 
 import anyio
-import structlog
 
 from metering.background import spawn
 from metering.clock import NS_PER_S
+from metering.log import Log
 
 __all__ = ["Gauge", "ReadQueue"]
 
@@ -17,7 +17,7 @@ ReadQueue = Callable[[], Awaitable[float]]
 EVERY_NS = NS_PER_S
 TIMEOUT_S = 2.0
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Gauge:

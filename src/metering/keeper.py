@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import anyio
-import structlog
 
 from metering.background import Background
 from metering.clock import NS_PER_S, Clock
 from metering.errors import StorageError
+from metering.log import Log
 from metering.quota import Demand
 from metering.stores import LimitStore
 
@@ -21,7 +21,7 @@ ENDED_MAX = 65_536
 _AT_ONCE = 256
 _RETRY_S = 1.0
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class _Ended(NamedTuple):

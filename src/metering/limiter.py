@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequen
 from contextlib import asynccontextmanager
 
 import anyio
-import structlog
 from anyio import to_thread
 
 from metering.clock import NS_PER_S, Clock
@@ -14,6 +13,7 @@ from metering.errors import StorageError
 from metering.ids import uuid7
 from metering.keeper import Keeper
 from metering.local_share import LocalShare
+from metering.log import Log
 from metering.loss import Loss
 from metering.observing import Observers
 from metering.quota import UNKNOWN, Demand, Verdict, binding
@@ -33,7 +33,7 @@ _SKEW_NS = 60 * NS_PER_S
 _ENDLESS_NS = 2**62
 _SEEDINGS_MAX = 3
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Limiter:

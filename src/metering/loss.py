@@ -4,12 +4,12 @@ import contextlib
 import time
 
 import anyio
-import structlog
 
 from metering.background import Background
 from metering.clock import NS_PER_MS, NS_PER_S, Clock
 from metering.errors import StorageError
 from metering.keeper import Keeper
+from metering.log import Log
 from metering.quota import BudgetQuota, Demand
 from metering.stores import LimitStore
 
@@ -26,7 +26,7 @@ _MARK = "{metering}:known-since"
 _WHOLE = 2**62
 _UNKNOWN_MS = -1
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Loss:

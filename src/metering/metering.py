@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Unpack
 
 import anyio
-import structlog
 from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -53,6 +52,7 @@ from metering.dialects.dialect import Dialect
 from metering.gauges import ReadQueue
 from metering.left_calls import LeftCalls
 from metering.limiter import Limiter
+from metering.log import Log
 from metering.observing import Observer, Observers
 from metering.outbox import Sender
 from metering.recorder import Recorder
@@ -70,7 +70,7 @@ DATA_DEFAULT = ".metering"
 STOP_S = 10.0
 SETTLE_S = 2.0
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Metering:

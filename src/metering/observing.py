@@ -3,9 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-import structlog
-
 from metering.adaptive import Explanation
+from metering.log import Log
 from metering.usage import UsageEvent
 
 __all__ = ["Headers", "Observer", "Observers", "RefusedCall", "ServiceState"]
@@ -13,7 +12,7 @@ __all__ = ["Headers", "Observer", "Observers", "RefusedCall", "ServiceState"]
 Headers = Sequence[tuple[bytes, bytes]]
 """Headers of a request, as ASGI has them."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

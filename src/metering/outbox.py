@@ -9,10 +9,9 @@ from contextlib import suppress
 from functools import partial
 from typing import NamedTuple, Protocol
 
-import structlog
-
 from metering.clock import NS_PER_S, Clock
 from metering.errors import without_credentials
+from metering.log import Log
 from metering.stores import Outbox, OutboxMessage
 
 __all__ = ["Carrier", "Failure", "Patience", "Sender", "pause_ns"]
@@ -31,7 +30,7 @@ _FINISH_S = 1.0
 _JOIN_S = 3.0
 _OUTBOX = "outbox"
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Patience(NamedTuple):

@@ -7,7 +7,6 @@ from functools import lru_cache
 
 import anyio
 import msgspec
-import structlog
 
 from metering.adaptive import (
     REQUEST_COST,
@@ -21,6 +20,7 @@ from metering.clock import NS_PER_S, Clock
 from metering.errors import ConfigurationError
 from metering.gauges import Gauge, ReadQueue
 from metering.limit_rules import key_part
+from metering.log import Log
 from metering.quota import Demand
 
 __all__ = ["Arrival", "Busy", "Platform", "PlatformSettings", "Upstream"]
@@ -32,7 +32,7 @@ TICK_S = 0.1
 TOLD_EVERY_NS = 10 * NS_PER_S
 _CLIENT_GONE = 499
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

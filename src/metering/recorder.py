@@ -4,11 +4,10 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-import structlog
-
 from metering.clock import Clock
 from metering.journal import Journal, RefusedEvent, SetAside, adopt_orphans
 from metering.ledger import Alert, notice_kind
+from metering.log import Log
 from metering.money import format_usd
 from metering.shipper import ShipFault, Shipper
 from metering.stores import LedgerWriter, PostReport
@@ -19,7 +18,7 @@ __all__ = ["OnLeft", "Recorder"]
 OnLeft = Callable[[Sequence[UsageEvent]], None]
 """Is told of calls that a process has left behind which is gone."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Recorder:

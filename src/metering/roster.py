@@ -3,12 +3,12 @@
 from collections.abc import Callable, Sequence
 
 import anyio
-import structlog
 
 from metering.background import Background
 from metering.clock import NS_PER_S, Clock
 from metering.errors import StorageError
 from metering.ids import uuid7
+from metering.log import Log
 from metering.quota import BudgetQuota, Demand
 from metering.stores import LimitStore
 
@@ -23,7 +23,7 @@ _PLACES = BudgetQuota(_NODES_MAX)
 _PLACE = Demand("{platform}:nodes", _PLACES, name="nodes", unit="running")
 _NO_PLACE = Demand(_PLACE.key, _PLACES, 0, name="nodes", unit="running")
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Roster:

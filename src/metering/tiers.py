@@ -6,12 +6,12 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 import anyio
-import structlog
 from anyio import to_thread
 
 from metering.accounts import Account, TierBook, hash_key
 from metering.clock import NS_PER_S, Clock
 from metering.errors import AccountNotFoundError, StorageError
+from metering.log import Log
 from metering.resolved import Resolved, resolved
 from metering.stores import Ledger, Snapshots
 
@@ -35,7 +35,7 @@ LOOK_MAX_S = 0.25
 LAST_KNOWN_NS = 300 * NS_PER_S
 """How long after its time an answer serves while the ledger is down."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 _Entry = TypeVar("_Entry")
 

@@ -3,9 +3,9 @@
 from collections.abc import Awaitable, Callable, Mapping
 
 import anyio
-import structlog
 
 from metering.background import Background
+from metering.log import Log
 
 __all__ = ["EVERY_S", "Chore", "Upkeep"]
 
@@ -14,7 +14,7 @@ EVERY_S = 900.0
 
 Chore = Callable[[], Awaitable[object]]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Upkeep:

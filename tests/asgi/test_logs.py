@@ -1,6 +1,7 @@
 """What is logged: refusals always, calls on request, content and secrets never."""
 
 import pytest
+import structlog
 from structlog.testing import capture_logs
 
 pytestmark = pytest.mark.anyio
@@ -71,3 +72,19 @@ async def test_nothing_that_is_kept_holds_content(open_service, tmp_path):
     for secret in (WORDS, "w1 w2", key):
         assert secret.encode() not in lines
         assert secret not in kept
+
+
+async def test_a_log_that_cannot_be_written_stops_no_call(open_service):
+    """Standard output may be closed, or on a full disk."""
+
+    def broken(*_args):
+        raise OSError(28, "No space left on device")
+
+    structlog.configure(processors=[broken])
+    async with open_service(log_calls=True) as service:
+        key = await service.account("acme", tier=1)
+        served = await service.chat(key)
+        refused = await service.chat("mk-nobody")
+        events = await service.events("acme")
+
+    assert (200, 401, 1) == (served.status_code, refused.status_code, len(events))

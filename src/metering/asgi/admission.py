@@ -1,7 +1,5 @@
 """Admitting a call: all its demands to the store, and giving back what it took."""
 
-import structlog
-
 from metering.asgi.context import Call
 from metering.asgi.lowering import fit
 from metering.asgi.parts import Parts
@@ -9,10 +7,11 @@ from metering.asgi.reasons import why_refused
 from metering.asgi.refusal import Refusal
 from metering.clock import NS_PER_S
 from metering.errors import StorageError
+from metering.log import Log
 
 __all__ = ["StaleAccountError", "admit", "hold_id_of", "release"]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class StaleAccountError(Exception):

@@ -1,14 +1,13 @@
 """The line that each call may be logged with."""
 
-import structlog
-
 from metering.clock import NS_PER_MS
+from metering.log import Log
 from metering.money import format_usd
 from metering.usage import UsageEvent
 
 __all__ = ["log_call"]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 def log_call(event: UsageEvent) -> None:

@@ -2,20 +2,20 @@
 
 from collections.abc import Mapping
 
-import structlog
 from starlette.types import Receive, Scope, Send
 
 from metering.asgi.context import Call, route_path
 from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
 from metering.dialects.dialect import Dialect
 from metering.dialects.known import DIALECT_BY_ENDING, UNMETERED, ending_of, names_model
+from metering.log import Log
 
 __all__ = ["Doors", "refuse_websocket", "route_not_metered"]
 
 _WARNED_MAX = 64
 _POLICY_VIOLATED = 1008  # RFC 6455
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Doors:

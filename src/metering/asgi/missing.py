@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-import structlog
+from metering.log import Log
 
 __all__ = ["MissingPolicy", "MissingUsage"]
 
@@ -10,7 +10,7 @@ MissingPolicy = Literal["estimate", "fail", "free"]
 """`estimate`: charged for what was counted. `fail`: charged what was held, and set
 apart for whoever looks into it. `free`: not charged."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class MissingUsage:

@@ -1,15 +1,14 @@
 """Who hears of a refusal: the operator in the log, and those who observe calls."""
 
-import structlog
-
 from metering.asgi.context import Call
 from metering.asgi.parts import Parts
 from metering.asgi.refusal import NAME_SHOWN_MAX, Refusal
+from metering.log import Log
 from metering.observing import RefusedCall
 
 __all__ = ["tell_refused"]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 def tell_refused(call: Call, refusal: Refusal, parts: Parts) -> None:

@@ -5,7 +5,6 @@ from functools import partial
 from typing import Final
 
 import anyio
-import structlog
 from anyio import to_thread
 
 from metering.asgi.context import Call
@@ -13,6 +12,7 @@ from metering.dialects.dialect import Report
 from metering.dialects.figures import COUNT_MAX, UNREADABLE
 from metering.dialects.texts import Text, text_read
 from metering.errors import UsageError
+from metering.log import Log
 
 __all__ = ["CountTokens", "Tokenizer"]
 
@@ -25,7 +25,7 @@ DEADLINE_S: Final = 1.0
 RUNNING_MAX = 2
 STUCK_MAX = 2  # beside them: those that nobody waits for any more
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Tokenizer:

@@ -3,16 +3,16 @@
 from collections.abc import Callable
 
 import msgspec
-import structlog
 
 from metering.asgi.context import Call
 from metering.dialects.dialect import Report
 from metering.facts import SentAudio
+from metering.log import Log
 from metering.usage import Usage, UsageSource
 
 __all__ = ["estimate", "filled", "sent", "told"]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 def told(call: Call, read: Callable[[], Report]) -> Report:

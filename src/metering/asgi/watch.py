@@ -2,7 +2,6 @@
 
 from functools import partial
 
-import structlog
 from starlette.types import Message, Receive, Send
 
 from metering.asgi.admission import hold_id_of
@@ -25,6 +24,7 @@ from metering.dialects.dialect import Report, StreamReader
 from metering.dialects.texts import TEXT_BYTES_MAX, KeepsText, Text, text_in, text_of
 from metering.errors import StorageError
 from metering.limit_rules import units_used
+from metering.log import Log
 from metering.money import format_usd
 from metering.usage import Ending
 
@@ -45,7 +45,7 @@ _SERVED = range(200, 400)
 CHECKPOINT_NS = 2 * NS_PER_S
 CHECKPOINT_CHUNKS = 512
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Watch:

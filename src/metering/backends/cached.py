@@ -6,10 +6,10 @@ from typing import Any, Protocol, TypeVar
 
 import anyio
 import msgspec
-import structlog
 
 from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError
+from metering.log import Log
 from metering.stores import KeyRecord
 
 __all__ = ["Aiocache", "AiocacheSnapshots"]
@@ -19,7 +19,7 @@ _TIMEOUT_S = 0.05
 
 _DECODER = msgspec.json.Decoder(KeyRecord)
 _T = TypeVar("_T")
-_log = structlog.get_logger(__name__)
+_log = Log()
 
 
 class Aiocache(Protocol):

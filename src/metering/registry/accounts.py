@@ -5,7 +5,6 @@ from functools import partial
 from typing import Unpack
 
 import msgspec
-import structlog
 from anyio import to_thread
 
 from metering.accounts import (
@@ -27,6 +26,7 @@ from metering.ledger import (
     checked_anchor_day,
     checked_time_zone,
 )
+from metering.log import Log
 from metering.money import AMOUNT_MAX_P, format_usd, parse_usd
 from metering.pricing import PriceBook
 from metering.registry.change import Change
@@ -34,7 +34,7 @@ from metering.stores import AccountChange, Ledger
 
 __all__ = ["Accounts"]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Accounts:

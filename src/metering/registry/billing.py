@@ -4,7 +4,6 @@ from collections.abc import Callable, Collection
 from functools import partial
 from typing import TypeVar
 
-import structlog
 from anyio import to_thread
 
 from metering.accounts import Account
@@ -23,6 +22,7 @@ from metering.ledger import (
     period_of,
 )
 from metering.limiter import Limiter
+from metering.log import Log
 from metering.money import format_usd, parse_usd
 from metering.pricing import PriceBook
 from metering.registry.change import Change
@@ -35,7 +35,7 @@ EXPIRED_AFTER_NS = 24 * 3600 * NS_PER_S
 """How long after the end of credit its rest is booked as expired: calls that were
 admitted before the end have been posted by then."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 _T = TypeVar("_T")
 

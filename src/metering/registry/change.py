@@ -1,15 +1,14 @@
 """How a change of an account reaches every worker."""
 
-import structlog
-
 from metering.accounts import Account, ApiKey
 from metering.errors import StorageError
+from metering.log import Log
 from metering.stores import AccountVersions
 from metering.tiers import TierResolver
 
 __all__ = ["Change"]
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Change:

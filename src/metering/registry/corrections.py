@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from functools import partial
 
-import structlog
 from anyio import to_thread
 
 from metering.accounts import Account
@@ -18,6 +17,7 @@ from metering.errors import (
 )
 from metering.ledger import Correction, Revision, Standing, period_of
 from metering.limiter import Limiter
+from metering.log import Log
 from metering.money import format_usd
 from metering.pricing import PublishedPrices
 from metering.registry.change import Change
@@ -29,7 +29,7 @@ __all__ = ["Corrections"]
 BATCH = 500
 """How many calls are corrected in one transaction."""
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 _Told = Callable[[Repriced], None]
 

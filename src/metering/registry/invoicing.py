@@ -3,13 +3,13 @@
 from collections.abc import AsyncIterator
 from functools import partial
 
-import structlog
 from anyio import to_thread
 
 from metering.accounts import Account
 from metering.clock import Clock
 from metering.errors import AccountNotFoundError, ConfigurationError
 from metering.ledger import Invoice, Period, invoice_id, period_named, period_of
+from metering.log import Log
 from metering.money import format_usd
 from metering.stores import Ledger, UnbilledPeriod
 
@@ -17,7 +17,7 @@ __all__ = ["Invoicing"]
 
 _PAGE = 500
 
-_log = structlog.get_logger("metering")
+_log = Log()
 
 
 class Invoicing:
