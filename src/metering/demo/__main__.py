@@ -26,9 +26,10 @@ from metering.demo.tables import (
 
 _OPENING = """\
 [b]A model server with metering around it[/b], called by OpenAI's own client.
-The model is a fake: it writes 64 words, and says that it computed for 287.341 s.
-The server's clock was set to 2026-01-15T00:00:00Z and runs on from there, because one
-model of its price list, the preset 'friendli', is free until 2026-02-12.
+The model is a fake: it writes 64 words, and says that it computed for
+287.341 s. The server's clock was set to 2026-01-15T00:00:00Z and runs on from
+there, because one model of its price list, the preset 'friendli', is free until
+2026-02-12.
 """
 
 
