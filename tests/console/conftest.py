@@ -12,7 +12,7 @@ from starlette.applications import Starlette
 from metering import Metering
 from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
-from metering.console.endpoints import ENDPOINTS
+from metering.console.api.endpoints import ENDPOINTS
 from metering.console.problems import Problem
 from metering.testing.clock import ManualClock
 from metering.testing.model import FakeModel

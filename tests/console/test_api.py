@@ -4,7 +4,7 @@ import pytest
 
 from metering.asgi.doors import Doors
 from metering.clock import NS_PER_S
-from metering.console.endpoints import ENDPOINTS
+from metering.console.api.endpoints import ENDPOINTS
 from metering.console.services import checked_token
 from metering.dialects.known import DIALECT_BY_PATH
 from metering.errors import ConfigurationError, StorageError

@@ -15,7 +15,7 @@ from starlette.applications import Starlette
 from metering import Metering
 from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
-from metering.console.endpoints import ENDPOINTS
+from metering.console.api.endpoints import ENDPOINTS
 from metering.testing.clock import ManualClock
 
 TOKEN = "an-operator-signs-in-by-this-token-alone"

@@ -3,9 +3,9 @@
 import re
 from pathlib import Path
 
-from metering.console.app import BODY_BYTES_MAX
-from metering.console.endpoints import ENDPOINTS
-from metering.console.fields import PAGE_MAX
+from metering.console.api.app import BODY_BYTES_MAX
+from metering.console.api.endpoints import ENDPOINTS
+from metering.console.api.fields import PAGE_MAX
 from metering.console.problems import STATUS_BY_PROBLEM
 from metering.console.services import TOKEN_LENGTH_MIN
 

@@ -5,7 +5,7 @@ from functools import partial
 from anyio import to_thread
 
 from metering.accounts import Account
-from metering.console.asked import (
+from metering.console.api.asked import (
     AccountsPage,
     KeyRevoked,
     NewAccount,
@@ -15,15 +15,15 @@ from metering.console.asked import (
     Nothing,
     TierPin,
 )
-from metering.console.documents import (
+from metering.console.api.documents import (
     AccountRow,
     AccountsShown,
     KeyIssued,
     KeyRow,
     PlatformShown,
 )
-from metering.console.fields import nanoseconds
-from metering.console.rows import account_row, key_row, pool_shown
+from metering.console.api.fields import nanoseconds
+from metering.console.api.rows import account_row, key_row, pool_shown
 from metering.console.services import Services
 
 __all__ = [

@@ -6,8 +6,8 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from metering.console import operating, reading
-from metering.console.asked import Nothing
+from metering.console.api import operating, reading
+from metering.console.api.asked import Nothing
 from metering.console.services import Services, Viewer
 
 __all__ = ["ENDPOINTS", "Endpoint", "Method"]

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from metering.console.fields import (
+from metering.console.api.fields import (
     PRINTABLE,
     AccountId,
     Key,

@@ -7,7 +7,7 @@ import msgspec
 from metering.accounts import ModelClass
 from metering.adaptive import PlatformState, Signal
 from metering.adaptive.law import Cause
-from metering.console.fields import Instant, Usd
+from metering.console.api.fields import Instant, Usd
 from metering.ledger import LineKind, PaymentKind
 from metering.usage import Ending, FundingMode, Usage, UsageSource
 

@@ -7,7 +7,7 @@ from anyio import to_thread
 
 from metering.accounts import ModelClass
 from metering.clock import iso_utc
-from metering.console.asked import (
+from metering.console.api.asked import (
     ChargesPage,
     InvoicesPage,
     OneInvoice,
@@ -15,7 +15,7 @@ from metering.console.asked import (
     Place,
     UsageOf,
 )
-from metering.console.documents import (
+from metering.console.api.documents import (
     AccountShown,
     ChargesShown,
     CreditLeft,
@@ -30,9 +30,8 @@ from metering.console.documents import (
     TierShown,
     UsageShown,
 )
-from metering.console.fields import PAGE_MAX
-from metering.console.problems import ProblemError
-from metering.console.rows import (
+from metering.console.api.fields import PAGE_MAX
+from metering.console.api.rows import (
     account_row,
     charge_row,
     credit_row,
@@ -45,6 +44,7 @@ from metering.console.rows import (
     payment_row,
     pool_row,
 )
+from metering.console.problems import ProblemError
 from metering.console.services import Services, Viewer
 from metering.errors import StorageError
 from metering.ledger import Period, period_named, period_of

@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from metering.console.endpoints import Endpoint
+from metering.console.api.endpoints import Endpoint
 from metering.console.problems import Problem
 
 __all__ = ["document"]

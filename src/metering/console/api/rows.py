@@ -3,7 +3,7 @@
 from metering.accounts import Account, ApiKey, ModelClass, Tier, TierBook
 from metering.adaptive import REQUEST_COST, Explanation
 from metering.clock import NS_PER_S, iso_utc
-from metering.console.documents import (
+from metering.console.api.documents import (
     AccountRow,
     ChargeRow,
     CreditRow,
