@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 import socket
 from contextlib import ExitStack
 from itertools import count
@@ -23,6 +24,56 @@ settings.register_profile(
     "metering", deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("metering")
+
+
+BROWSER = pytest.StashKey()
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+
+
+def browser_path():
+    """Return where the browser is, or None.
+
+    One that METERING_TEST_BROWSER names must be there, as it is named in CI; where none
+    is named and none is found, tests/browser is left out, and the last lines say so.
+    """
+    named = os.environ.get("METERING_TEST_BROWSER")
+    found = map(shutil.which, [named] if named else BROWSERS)
+    path = next(filter(None, found), None)
+    if named and path is None:
+        raise pytest.UsageError(
+            f"METERING_TEST_BROWSER names {named!r}, and there is no such program."
+            " Install it, or name another."
+        )
+    return path
+
+
+def pytest_configure(config):
+    """Look for the browser once."""
+    config.stash[BROWSER] = browser_path()
+
+
+def pytest_ignore_collect(collection_path, config):
+    """Leave the tests of pages out where there is nothing to open them with."""
+    if collection_path.name == "browser" and config.stash[BROWSER] is None:
+        return True
+    return None
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    """Say aloud what was left out."""
+    if config.stash[BROWSER] is None:
+        terminalreporter.write_line(
+            "tests/browser was NOT run: there is no Chromium here. Install one"
+            " (Debian: apt-get install chromium) to open the console's pages.",
+            yellow=True,
+            bold=True,
+        )
+
+
+@pytest.fixture(scope="session")
+def chromium_path(pytestconfig):
+    """Where the browser is."""
+    return pytestconfig.stash[BROWSER]
 
 
 @pytest.fixture(autouse=True)
