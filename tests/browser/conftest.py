@@ -15,9 +15,11 @@ QUIET = (
 )
 
 
-@pytest.fixture(scope="session")
+# Not for the session: Playwright holds the thread's event loop as long as it runs, and
+# the tests of other folders want it.
+@pytest.fixture(scope="package")
 def chromium(chromium_path):
-    """Return the browser; tests of one worker share it, each in a context of its own."""
+    """Return the browser; tests share it, each in a context of its own."""
     with sync_playwright() as playwright:
         launched = playwright.chromium.launch(
             executable_path=chromium_path, args=list(QUIET)
