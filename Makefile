@@ -14,7 +14,7 @@ real := $(venv)/realworld
 
 .DEFAULT_GOAL := help
 .PHONY: help install test lint unit coverage bench sim overload crash throughput \
-	realworld demo clean
+	realworld demo docs clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -60,6 +60,10 @@ realworld: $(real)/installed ## Real model servers with tiny models: 6 GB, and a
 
 demo: $(stamp) ## A small model server with everything around it
 	$(bin)/python -m metering.demo $(ARGS)
+
+docs: $(stamp) ## The documentation as a site, in build/docs; fails on a broken link
+	$(bin)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
+	@echo build/docs/index.html
 
 clean: ## Remove what the targets above have made
 	rm -rf $(venv) .benchmarks .hypothesis .import_linter_cache .mypy_cache \
