@@ -35,6 +35,7 @@ from metering.stores.limits import (
     WindowStore,
 )
 from metering.stores.outbox import Outbox, OutboxMessage
+from metering.stores.sessions import Session, Sessions
 
 __all__ = [
     "AccountChange",
@@ -56,6 +57,8 @@ __all__ = [
     "PaymentReport",
     "PostReport",
     "PriceStore",
+    "Session",
+    "Sessions",
     "SettleResult",
     "Snapshots",
     "Status",

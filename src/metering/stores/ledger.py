@@ -18,6 +18,7 @@ from metering.ledger import (
 from metering.pricing import PriceVersion
 from metering.stores.invoices import CorrectionStore, InvoiceStore
 from metering.stores.outbox import Outbox
+from metering.stores.sessions import Sessions
 from metering.usage import Usage, UsageEvent
 
 __all__ = [
@@ -313,6 +314,11 @@ class Ledger(
     @property
     def outbox(self) -> Outbox:
         """Where that waits until it is sent."""
+        ...
+
+    @property
+    def sessions(self) -> Sessions:
+        """Who is signed in to the console."""
         ...
 
     def close(self) -> None:

@@ -22,6 +22,7 @@ from metering.backends.sql import (
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
 from metering.backends.sql.outbox import SqlOutbox
+from metering.backends.sql.sessions import SqlSessions
 from metering.backends.sql.telling import Telling
 from metering.backends.sql.transfers import balances_p
 from metering.ledger import (
@@ -110,6 +111,11 @@ class SqlLedger:
     def outbox(self) -> SqlOutbox:
         """Where that waits until it is sent."""
         return SqlOutbox(self._read, self._write)
+
+    @property
+    def sessions(self) -> SqlSessions:
+        """Who is signed in to the console."""
+        return SqlSessions(self._read, self._write)
 
     def close(self) -> None:
         """Close every connection; a later call opens the database anew.

@@ -327,3 +327,17 @@ invoices = Table(
     UniqueConstraint("account_id", "period", name="invoices_period"),
     **_STRICT,
 )
+
+# Who is signed in to the console.
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("token_hash", _Text, primary_key=True),
+    Column("account_id", _Text),  # null: an operator
+    Column("credential", _Text, nullable=False),  # a key's id, or of which token
+    Column("created_ns", _Int, nullable=False),
+    Column("expires_ns", _Int, nullable=False),
+    Index("sessions_of_credential", "credential", "created_ns"),
+    Index("sessions_expired", "expires_ns"),
+    **_CLUSTERED,
+)

@@ -18,6 +18,7 @@ from metering.testing.contracts.posting import PostingContract
 from metering.testing.contracts.prices import PriceStoreContract
 from metering.testing.contracts.reading import ReadingContract
 from metering.testing.contracts.samples import PLAN
+from metering.testing.contracts.sessions import SessionsContract
 
 __all__ = [
     "PLAN",
@@ -44,6 +45,7 @@ class LedgerContract(
     LedgerReaderContract,
     InvoicingContract,
     CorrectingContract,
+    SessionsContract,
 ):
     """All that is kept in one database.
 

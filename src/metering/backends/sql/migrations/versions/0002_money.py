@@ -170,3 +170,17 @@ def _create_messages() -> None:
         **_CLUSTERED,
     )
     op.create_index("outbox_due", "outbox", ["destination", "state", "due_ns"])
+    op.create_table(
+        "sessions",
+        _text("token_hash"),
+        _text("account_id", null=True),
+        _text("credential"),
+        _int("created_ns"),
+        _int("expires_ns"),
+        sa.PrimaryKeyConstraint("token_hash"),
+        **_CLUSTERED,
+    )
+    op.create_index(
+        "sessions_of_credential", "sessions", ["credential", "created_ns"]
+    )
+    op.create_index("sessions_expired", "sessions", ["expires_ns"])
