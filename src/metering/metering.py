@@ -338,10 +338,13 @@ class Metering:
         services = Services(
             accounts=self.accounts,
             billing=self.billing,
+            corrections=self.corrections,
             ledger=self.ledger,
             prices=self.plan.prices,
             resolver=self._resolver,
+            rules=self.plan.limits,
             limits=self.limit_store,
+            windows=self._windows,
             platform=self.platform,
             clock=self._clock,
             ready=self.start,

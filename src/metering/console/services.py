@@ -1,7 +1,7 @@
 """What the API stands on, and who looks at it."""
 
 import hmac
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from starlette.requests import Request
@@ -9,10 +9,12 @@ from starlette.requests import Request
 from metering.clock import Clock
 from metering.console.problems import ProblemError
 from metering.errors import ConfigurationError
+from metering.limit_rules import LimitRule
 from metering.platform import Platform
 from metering.pricing import PriceBook
-from metering.registry import Accounts, Billing
-from metering.stores import Ledger, LimitStore
+from metering.registry import Accounts, Billing, Corrections
+from metering.resolved import Resolved
+from metering.stores import Ledger, LimitStore, WindowStore
 from metering.tiers import TierResolver
 
 __all__ = ["Services", "Viewer", "checked_token", "viewer_of"]
@@ -29,10 +31,13 @@ class Services:
     Attributes:
         accounts: Creates accounts, issues keys, sets tiers.
         billing: Payments, credit, invoices.
+        corrections: Takes charges back, prices past calls anew.
         ledger: Where all of that is read; in worker threads.
         prices: Knows models by their aliases.
         resolver: Knows keys.
+        rules: The plan's limits beside those of tiers.
         limits: What is left of limits.
+        windows: What is left of those that count in windows; None: there are none.
         platform: What adaptive limits are, and why; None where no tier is adaptive.
         clock: The node's clock.
         ready: Awaited before the first look.
@@ -41,10 +46,13 @@ class Services:
 
     accounts: Accounts
     billing: Billing
+    corrections: Corrections
     ledger: Ledger
     prices: PriceBook
     resolver: TierResolver
+    rules: Sequence[LimitRule]
     limits: LimitStore
+    windows: WindowStore | None
     platform: Platform | None
     clock: Clock
     ready: Callable[[], Awaitable[None]]
@@ -57,9 +65,24 @@ class Viewer:
 
     Attributes:
         account_id: Whose key was shown; None: the operator's token.
+        key_id: Which key it was; "" of an operator.
+        key_limit_p: What calls with that key may cost in a period, in pico-dollars;
+            None: it has no limit of its own.
     """
 
     account_id: str | None
+    key_id: str
+    key_limit_p: int | None
+
+    @classmethod
+    def operator(cls) -> "Viewer":
+        """Return who sees and changes every account."""
+        return cls(None, "", None)
+
+    @classmethod
+    def of(cls, known: Resolved) -> "Viewer":
+        """Return who showed a key that is known and was not revoked."""
+        return cls(known.account.id, known.key_id, known.key_limit_p)
 
     def sees(self, asked: str | None) -> str:
         """Return whose rows to show.
@@ -84,6 +107,16 @@ class Viewer:
                 " Leave `account` out, or sign in by the operator's token.",
             )
         return self.account_id
+
+    def sees_of_all(self, asked: str | None) -> str | None:
+        """Return whose rows to show, where an operator may name nobody: None, all.
+
+        Raises:
+            ProblemError: They are somebody else's.
+        """
+        if self.account_id is None and asked is None:
+            return None
+        return self.sees(asked)
 
     def require_operator(self) -> None:
         """Go on if an operator looks.
@@ -135,10 +168,10 @@ async def viewer_of(request: Request, services: Services) -> Viewer:
         )
     token = services.operator_token
     if token is not None and hmac.compare_digest(secret, token.encode()):
-        return Viewer(None)
+        return Viewer.operator()
     known = await services.resolver.by_key(secret)
     if known is None or known.revoked:
         raise ProblemError(
             "not_signed_in", "The key is not known or was revoked. Ask for another."
         )
-    return Viewer(known.account.id)
+    return Viewer.of(known)
