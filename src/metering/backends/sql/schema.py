@@ -7,9 +7,11 @@ Nothing in them is text of a prompt, of a completion or of a key's secret.
 from typing import Any
 
 from sqlalchemy import (
+    REAL,
     BigInteger,
     CheckConstraint,
     Column,
+    Double,
     ForeignKey,
     Index,
     Integer,
@@ -37,7 +39,9 @@ __all__ = [
     "outbox",
     "payments",
     "periods",
+    "pool_minutes",
     "price_versions",
+    "refusals",
     "transfers",
     "usage_events",
 ]
@@ -47,6 +51,8 @@ __all__ = [
 _Int = BigInteger().with_variant(Integer(), "sqlite")
 # PostgreSQL alone: whatever its database's own order, text is ordered by code point.
 _Text = Text().with_variant(Text(collation="C"), "postgresql")
+# Of load alone: no amount is a float.
+_Real = Double().with_variant(REAL(), "sqlite")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
@@ -339,5 +345,49 @@ sessions = Table(
     Column("expires_ns", _Int, nullable=False),
     Index("sessions_of_credential", "credential", "created_ns"),
     Index("sessions_expired", "expires_ns"),
+    **_CLUSTERED,
+)
+
+# What no charge depends on, and what is forgotten after a while.
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("account_id", _Text, nullable=False),  # "": nobody knows the caller
+    Column("minute_ns", _Int, nullable=False),
+    Column("model", _Text, nullable=False),  # "": none of the price book
+    Column("code", _Text, nullable=False),
+    Column("quota", _Text, nullable=False),
+    Column("tier", _Int, nullable=False),  # -1: nobody knows the caller
+    Column("status", _Int, nullable=False),
+    Column("calls", _Int, nullable=False),
+    Column("first_ns", _Int, nullable=False),
+    Column("last_ns", _Int, nullable=False),
+    PrimaryKeyConstraint(
+        *("account_id", "minute_ns", "model", "code", "quota", "tier")
+    ),
+    Index(
+        "refusals_latest",
+        *("minute_ns", "account_id", "model", "code", "quota", "tier"),
+    ),
+    **_CLUSTERED,
+)
+
+pool_minutes = Table(
+    "pool_minutes",
+    metadata,
+    Column("minute_ns", _Int, nullable=False),
+    Column("pool", _Text, nullable=False),
+    Column("node", _Text, nullable=False),
+    Column("state", _Text, nullable=False),
+    Column("cause", _Text, nullable=False),
+    Column("limit_rpm", _Real, nullable=False),
+    Column("limit_rpm_min", _Real, nullable=False),
+    Column("awaiting", _Real, nullable=False),
+    Column("waiting", _Real, nullable=False),
+    Column("budget_per_s", _Real),
+    Column("capacity_per_s", _Real, nullable=False),
+    Column("unloaded_s", _Real, nullable=False),
+    PrimaryKeyConstraint("minute_ns", "pool", "node"),
     **_CLUSTERED,
 )

@@ -10,6 +10,7 @@ down_revision = "0001"
 
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
+_REAL = sa.Double().with_variant(sa.REAL(), "sqlite")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
@@ -26,11 +27,16 @@ def _int(
     return sa.Column(name, _INT, nullable=null, server_default=default)
 
 
+def _real(name: str, *, null: bool = False) -> sa.Column[float]:
+    return sa.Column(name, _REAL, nullable=null)
+
+
 def upgrade() -> None:
     """Add what the second version keeps; the rows there stay as they are."""
     _add_columns()
     _create_books()
     _create_messages()
+    _create_history()
 
 
 def _add_columns() -> None:
@@ -180,7 +186,42 @@ def _create_messages() -> None:
         sa.PrimaryKeyConstraint("token_hash"),
         **_CLUSTERED,
     )
-    op.create_index(
-        "sessions_of_credential", "sessions", ["credential", "created_ns"]
-    )
+    op.create_index("sessions_of_credential", "sessions", ["credential", "created_ns"])
     op.create_index("sessions_expired", "sessions", ["expires_ns"])
+
+
+def _create_history() -> None:
+    refusal = ("minute_ns", "account_id", "model", "code", "quota", "tier")
+    op.create_table(
+        "refusals",
+        _text("account_id"),
+        _int("minute_ns"),
+        _text("model"),
+        _text("code"),
+        _text("quota"),
+        _int("tier"),
+        _int("status"),
+        _int("calls"),
+        _int("first_ns"),
+        _int("last_ns"),
+        sa.PrimaryKeyConstraint("account_id", "minute_ns", *refusal[2:]),
+        **_CLUSTERED,
+    )
+    op.create_index("refusals_latest", "refusals", refusal)
+    op.create_table(
+        "pool_minutes",
+        _int("minute_ns"),
+        _text("pool"),
+        _text("node"),
+        _text("state"),
+        _text("cause"),
+        _real("limit_rpm"),
+        _real("limit_rpm_min"),
+        _real("awaiting"),
+        _real("waiting"),
+        _real("budget_per_s", null=True),
+        _real("capacity_per_s"),
+        _real("unloaded_s"),
+        sa.PrimaryKeyConstraint("minute_ns", "pool", "node"),
+        **_CLUSTERED,
+    )
