@@ -5,9 +5,12 @@ import pytest
 import metering
 
 
-@pytest.mark.parametrize("name", metering.__all__)
+@pytest.mark.parametrize(
+    "name", [*metering.__all__, "OpenTelemetry", "PrometheusGauges"]
+)
 def test_each_public_name_is_there(name):
     assert name == getattr(metering, name).__name__
+    assert name in dir(metering)
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from metering.asgi.reported import report
     from metering.asgi.subjects import FromBody
     from metering.asgi.tier import TierMiddleware
-    from metering.backends.engine_gauges import PrometheusGauges
+    from metering.backends.engine_gauges import PrometheusGauges as PrometheusGauges
     from metering.backends.memory import MemoryLimitStore
     from metering.billing import Biller
     from metering.coldstart import ColdStart
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
         StorageError,
         UsageError,
     )
-    from metering.exports.opentelemetry import OpenTelemetry
+    from metering.exports.opentelemetry import OpenTelemetry as OpenTelemetry
     from metering.limit_rules import LimitRule
     from metering.limiter import Limiter
     from metering.metering import Metering, MeteringMiddleware
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
+# What `import *` brings is there with every install. Names of extras are imported by
+# name, and a missing one says which.
 __all__ = [
     "AccountNotFoundError",
     "AdaptiveMiddleware",
@@ -65,13 +67,11 @@ __all__ = [
     "MeteringError",
     "MeteringMiddleware",
     "Observer",
-    "OpenTelemetry",
     "Overrides",
     "Parts",
     "Plan",
     "Platform",
     "PlatformSettings",
-    "PrometheusGauges",
     "RateOverride",
     "RateQuota",
     "StorageError",
@@ -120,11 +120,27 @@ _HOMES = {
     "FromBody": "metering.asgi.subjects",
 }
 
+_EXTRAS = {"OpenTelemetry": "otel", "PrometheusGauges": "engine"}
+
 
 def __getattr__(name: str) -> Any:
     """Import a public name when it is first used."""
-    if name not in __all__:
+    if name not in __all__ and name not in _EXTRAS:
         raise AttributeError(f"module 'metering' has no attribute {name!r}", name=name)
-    home = import_module(_HOMES.get(name, "metering.errors"))
+    try:
+        home = import_module(_HOMES.get(name, "metering.errors"))
+    except ModuleNotFoundError as error:
+        if name not in _EXTRAS:
+            raise
+        raise ImportError(
+            f"metering.{name} needs the package {error.name}, which is not installed:"
+            f" pip install 'asgi-metering[{_EXTRAS[name]}]'.",
+            name=error.name,
+        ) from error
     value = globals()[name] = getattr(home, name)
     return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, also those that are not imported yet."""
+    return sorted({*globals(), *__all__, *_EXTRAS})

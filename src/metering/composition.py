@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TypedDict
 
 from metering.asgi.missing import MissingUsage
@@ -31,6 +32,7 @@ __all__ = [
     "platform_of",
     "routes_of",
     "settings_of",
+    "sql_ledger",
 ]
 
 LIMITS_DEFAULT = "memory://"
@@ -144,3 +146,16 @@ def platform_of(
     steady = time.monotonic_ns if clock is system_clock else clock
     known = gauges_of(plan.adaptive.gauges) | dict(gauges)
     return Platform(plan.adaptive, clock=steady, gauges=known)
+
+
+def sql_ledger(plan: Plan, data: Path) -> Ledger:
+    """Return the ledger that the plan names; else an SQLite file in the data home."""
+    # SQLAlchemy takes longer to import than all else: whoever uses single pieces, or
+    # asks for help on the command line, does not wait for it.
+    from metering.backends.sql import SqlLedger  # noqa: PLC0415 - see above
+
+    return SqlLedger(
+        plan.ledger or f"sqlite:///{data / 'ledger.db'}",
+        tiers=plan.tiers,
+        notices=plan.notices.notices,
+    )

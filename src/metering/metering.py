@@ -23,7 +23,6 @@ from metering.asgi.stack import Stack
 from metering.asgi.subjects import Subject
 from metering.asgi.tokenizer import CountTokens, Tokenizer
 from metering.backends.limit_stores import limit_store, window_store
-from metering.backends.sql import SqlLedger
 from metering.billing import Biller
 from metering.carriers import refuse_silent, sender_of
 from metering.clock import Clock, system_clock
@@ -36,6 +35,7 @@ from metering.composition import (
     platform_of,
     routes_of,
     settings_of,
+    sql_ledger,
 )
 from metering.config import (
     Plan,
@@ -45,7 +45,6 @@ from metering.config import (
     plan_from_preset,
     with_environment,
 )
-from metering.console.app import console_app
 from metering.console.services import Services, checked_token
 from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
@@ -128,11 +127,7 @@ class Metering:
         self._clock = clock
         if ledger is not None:
             refuse_silent(ledger, plan.notices)
-        self.ledger: Ledger = ledger or SqlLedger(
-            plan.ledger or f"sqlite:///{self.data / 'ledger.db'}",
-            tiers=plan.tiers,
-            notices=plan.notices.notices,
-        )
+        self.ledger: Ledger = ledger or sql_ledger(plan, self.data)
         self._sender: Sender | None = None
         self._recorder = Recorder(
             self.data, self.ledger, clock=clock, sync_ms=plan.journal.sync_ms
@@ -333,6 +328,8 @@ class Metering:
         Raises:
             ConfigurationError: The token could be guessed.
         """
+        from metering.console.app import console_app  # noqa: PLC0415 - few mount it
+
         if operator_token is None:
             operator_token = os.environ.get("METERING_OPERATOR_TOKEN")
         services = Services(

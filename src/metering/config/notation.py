@@ -7,8 +7,6 @@ field that holds a bad one.
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-import limits
-
 from metering.clock import NS_PER_S, NS_PER_US
 from metering.errors import ConfigurationError
 from metering.money import parse_usd
@@ -118,8 +116,11 @@ def rate_quotas(text: str, burst: int | None = None) -> tuple[RateQuota, ...]:
         ConfigurationError: It is not a rate, one that admits nothing, or two of the
             same period; or a burst is given for several.
     """
+    # It brings clients of all its storages: only whoever reads a plan waits for them.
+    from limits import parse_many  # noqa: PLC0415 - see above
+
     try:
-        rates = limits.parse_many(text)
+        rates = parse_many(text)
     except ValueError:
         raise ConfigurationError("It is not a rate.") from None
     if burst is not None and len(rates) != 1:
