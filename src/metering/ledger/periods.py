@@ -24,6 +24,7 @@ __all__ = [
     "checked_anchor_day",
     "checked_period_key",
     "checked_time_zone",
+    "day_at",
     "period_at",
     "period_named",
     "period_of",
@@ -69,6 +70,19 @@ def period_of(account: Account, instant_ns: int) -> Period:
     return period_at(instant_ns, account.time_zone, account.anchor_day)
 
 
+def day_at(instant_ns: int, time_zone: str = "UTC") -> str:
+    """Return the date of *instant_ns* in that zone, such as "2026-01-31".
+
+    Args:
+        instant_ns: Nanoseconds since the epoch.
+        time_zone: IANA name of the zone whose midnights count.
+    """
+    at_s = instant_ns // NS_PER_S
+    if time_zone == "UTC":
+        return _date_of_day(at_s // _S_PER_DAY)
+    return datetime.fromtimestamp(at_s, ZoneInfo(time_zone)).date().isoformat()
+
+
 def period_named(key: str, time_zone: str = "UTC", anchor_day: int = 1) -> Period:
     """Return the period of that key.
 
@@ -83,6 +97,11 @@ def period_named(key: str, time_zone: str = "UTC", anchor_day: int = 1) -> Perio
             f" month, at midnight in {time_zone}. That month's is {period.key!r}."
         )
     return period
+
+
+@lru_cache(maxsize=64)
+def _date_of_day(day: int) -> str:
+    return datetime.fromtimestamp(day * _S_PER_DAY, UTC).date().isoformat()
 
 
 @lru_cache(maxsize=64)

@@ -24,6 +24,7 @@ from metering.stores.ledger import (
     PostReport,
     PriceStore,
     Snapshots,
+    UsageDay,
     UsageTotal,
 )
 from metering.stores.limits import (
@@ -66,3 +67,4 @@ __all__ = [
     "UsageTotal",
     "WindowStore",
 ]
+    "UsageDay",

@@ -34,6 +34,7 @@ __all__ = [
     "PriceStore",
     "Snapshots",
     "UsageTotal",
+    "UsageDay",
 ]
 
 
@@ -221,6 +222,16 @@ class UsageTotal(msgspec.Struct, frozen=True):
 
 
 class LedgerReader(Protocol):
+class UsageDay(msgspec.Struct, frozen=True):
+    """What was used of one model on one day, such as "2026-01-31"."""
+
+    day: str
+    model: str
+    calls: int
+    usage: Usage
+    charge_p: int
+
+
     """Reads from the ledger."""
 
     def period(self, account_id: str, period: str) -> PeriodState:
@@ -286,6 +297,34 @@ class LedgerReader(Protocol):
         ...
 
     def accounts(self, *, after: str = "", limit: int = 100) -> list[Account]:
+    def days(
+        self, account_id: str, period: str, *, model: str | None = None
+    ) -> list[UsageDay]:
+        """Return what the account used in that period, by day and model name.
+
+        The day is the one of the admission, in the zone that the account had when the
+        call was posted; UTC if there was no such account.
+
+        Args:
+            account_id: Whose.
+            period: The key of the period.
+            model: The one model to look at, by its name in the price book; None for
+                all.
+        """
+        ...
+
+    def days_of_all(
+        self, first_day: str, last_day: str, *, model: str | None = None
+    ) -> list[UsageDay]:
+        """Return what all accounts used together, by day and model name.
+
+        Args:
+            first_day: The first day, such as "2026-01-01".
+            last_day: The last one, included.
+            model: As for `days`.
+        """
+        ...
+
         """Return accounts by id, after the one named, at most *limit*."""
         ...
 

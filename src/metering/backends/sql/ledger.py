@@ -18,6 +18,7 @@ from metering.backends.sql import (
     pricing,
     reading,
     standings,
+    usage_days,
 )
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
@@ -46,6 +47,7 @@ from metering.stores import (
     PostReport,
     UnbilledPeriod,
     UsageTotal,
+    UsageDay,
 )
 from metering.usage import UsageEvent
 
@@ -314,7 +316,19 @@ class SqlLedger:
 
     def totals(self, account_id: str, period: str) -> list[UsageTotal]:
         """Return totals by model; see `LedgerReader.totals`."""
-        return self._read(reading.totals, account_id, period)
+        return self._read(usage_days.totals, account_id, period)
+
+    def days(
+        self, account_id: str, period: str, *, model: str | None = None
+    ) -> list[UsageDay]:
+        """Return usage by day and model; see `LedgerReader.days`."""
+        return self._read(usage_days.days, account_id, period, model)
+
+    def days_of_all(
+        self, first_day: str, last_day: str, *, model: str | None = None
+    ) -> list[UsageDay]:
+        """Return everybody's usage by day; see `LedgerReader.days_of_all`."""
+        return self._read(usage_days.days_of_all, first_day, last_day, model)
 
     def accounts(self, *, after: str = "", limit: int = 100) -> list[Account]:
         """Return accounts by id; see `LedgerReader.accounts`."""

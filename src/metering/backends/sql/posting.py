@@ -2,6 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -23,6 +24,7 @@ from metering.backends.sql.reading import sliced
 from metering.backends.sql.rows import event_row, grant_of
 from metering.backends.sql.transfers import book
 from metering.backends.sql.upsert import insert
+from metering.backends.sql.usage_days import add_to_days
 from metering.ledger import CreditGrant
 from metering.money import checked
 from metering.stores import PostReport
@@ -54,42 +56,52 @@ _add_spent = _new_period.on_conflict_do_update(
 )
 
 
+class _Owner(NamedTuple):
+    """What of an account a batch depends on."""
+
+    debt_p: int
+    time_zone: str
+
+
 def post(connection: Connection, events: Sequence[UsageEvent]) -> PostReport:
     """Post a batch: the events that are new, what credit pays, the period totals."""
     firsts = first_of_each(events)
     if not firsts:
         return PostReport(())
-    debts_p = _locked_debts(connection, {e.account_id for e in firsts.values()})
+    owners = _locked_owners(connection, {e.account_id for e in firsts.values()})
     # Who has the accounts' rows locked sees every event of theirs. Should another batch
     # bring the same id for another account, the table refuses it: then all begins anew.
     standing = _standing(connection, firsts)
-    fresh = [as_owned(e, debts_p) for e in firsts.values() if e.id not in standing]
-    book(connection, booked(fresh, _fund(connection, fresh, debts_p)))
+    fresh = [as_owned(e, owners) for e in firsts.values() if e.id not in standing]
+    book(connection, booked(fresh, _fund(connection, fresh, owners)))
     _spend(connection, fresh)
     spend_of_keys(connection, fresh)
+    zones = {account_id: owner.time_zone for account_id, owner in owners.items()}
+    add_to_days(connection, fresh, zones)
     new = {e.id: Standing(e.charge_p, e.ending) for e in fresh}
-    return posted(events, new, debts_p, standing | new)
+    return posted(events, new, owners, standing | new)
 
 
-def _locked_debts(connection: Connection, account_ids: set[str]) -> dict[str, int]:
-    """Return the debts of the accounts that exist; none comes or changes meanwhile."""
-    debts_p = _debts(connection, account_ids)
-    absent = account_ids - debts_p.keys()
+def _locked_owners(connection: Connection, account_ids: set[str]) -> dict[str, _Owner]:
+    """Return the accounts that exist; none comes or changes meanwhile."""
+    owners = _owners(connection, account_ids)
+    absent = account_ids - owners.keys()
     if absent:
         lock_new_accounts(connection)
-        debts_p |= _debts(connection, absent)
-    return debts_p
+        owners |= _owners(connection, absent)
+    return owners
 
 
-def _debts(connection: Connection, account_ids: Collection[str]) -> dict[str, int]:
+def _owners(connection: Connection, account_ids: Collection[str]) -> dict[str, _Owner]:
     # Always in one order, so that two writers who lock rows do not wait for each other.
-    debts_p: dict[str, int] = {}
+    owners: dict[str, _Owner] = {}
     for ids in sliced(sorted(account_ids)):
-        wanted = select(_accounts.id, _accounts.debt_p).where(_accounts.id.in_(ids))
+        wanted = select(_accounts.id, _accounts.debt_p, _accounts.time_zone)
+        wanted = wanted.where(_accounts.id.in_(ids))
         wanted = wanted.order_by(_accounts.id).with_for_update(key_share=True)
         rows = connection.execute(wanted)
-        debts_p |= {row.id: row.debt_p for row in rows}
-    return debts_p
+        owners |= {row.id: _Owner(row.debt_p, row.time_zone) for row in rows}
+    return owners
 
 
 def _standing(connection: Connection, ids: Iterable[str]) -> dict[str, Standing]:
@@ -102,12 +114,12 @@ def _standing(connection: Connection, ids: Iterable[str]) -> dict[str, Standing]
 
 
 def _fund(
-    connection: Connection, fresh: Iterable[UsageEvent], debts_p: Mapping[str, int]
+    connection: Connection, fresh: Iterable[UsageEvent], owners: Mapping[str, _Owner]
 ) -> dict[str, Funding]:
     """Keep the events and draw on credit; what it alone does not cover is debt."""
     owned: dict[str, list[UsageEvent]] = defaultdict(list)
     for event in fresh:
-        if event.account_id in debts_p:
+        if event.account_id in owners:
             owned[event.account_id].append(event)
     grants = _open_grants(connection, owned)
     fundings = {
@@ -117,7 +129,10 @@ def _fund(
     }
     _keep(connection, fresh, fundings.values())
     debts = [
-        {"owner": account_id, "debt": checked(debts_p[account_id] + funding.debt_p)}
+        {
+            "owner": account_id,
+            "debt": checked(owners[account_id].debt_p + funding.debt_p),
+        }
         for account_id, funding in fundings.items()
         if funding.debt_p
     ]

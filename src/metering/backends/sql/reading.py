@@ -26,8 +26,7 @@ from metering.ledger import (
     PeriodState,
     credit_ceiling_p,
 )
-from metering.stores import ChargedEvent, UsageTotal
-from metering.usage import Usage
+from metering.stores import ChargedEvent
 
 __all__ = [
     "accounts",
@@ -42,7 +41,6 @@ __all__ = [
     "payments",
     "period",
     "sliced",
-    "totals",
 ]
 
 _Item = TypeVar("_Item")
@@ -158,26 +156,6 @@ def known(connection: Connection, event_ids: Iterable[str]) -> set[str]:
         found.update(
             connection.execute(select(column).where(column.in_(ids))).scalars()
         )
-    return found
-
-
-def totals(connection: Connection, account_id: str, key: str) -> list[UsageTotal]:
-    """Return what an account used in a period, by model name."""
-    table = schema.usage_events
-    leaves = Usage.__struct_fields__
-    sums = [exact_sum(table.c[name]) for name in (*leaves, "charge_p")]
-    wanted = (
-        select(table.c.model, func.count(), *(part for pair in sums for part in pair))
-        .where(table.c.account_id == account_id, table.c.period == key)
-        .group_by(table.c.model)
-        .order_by(table.c.model)
-    )
-    found: list[UsageTotal] = []
-    for row in connection.execute(wanted):
-        model, calls, *parts = tuple(row)
-        *used, charge_p = map(joined_sum, parts[::2], parts[1::2])
-        usage = Usage(**dict(zip(leaves, used, strict=True)))
-        found.append(UsageTotal(model, calls, usage, charge_p))
     return found
 
 

@@ -25,6 +25,8 @@ from sqlalchemy import (
 from metering.usage import Usage
 
 __all__ = [
+    "DAY_SUMS",
+    "DAY_SUM_END",
     "account_changes",
     "accounts",
     "alert_firings",
@@ -43,6 +45,7 @@ __all__ = [
     "price_versions",
     "refusals",
     "transfers",
+    "usage_days",
     "usage_events",
 ]
 
@@ -351,6 +354,31 @@ sessions = Table(
 # What no charge depends on, and what is forgotten after a while.
 
 refusals = Table(
+DAY_SUMS = (*Usage.__struct_fields__, "charge_p")
+"""What `usage_days` adds up, each in two columns, for a sum may outgrow 64 bits."""
+
+DAY_SUM_END = 4 * 10**18
+"""The first holds less than this; `..._carry` counts how often it went over."""
+
+# A day is that of the admission, in the zone the account had when the call was posted.
+usage_days = Table(
+    "usage_days",
+    metadata,
+    Column("account_id", _Text, nullable=False),
+    Column("period", _Text, nullable=False),
+    Column("day", _Text, nullable=False),
+    Column("model", _Text, nullable=False),
+    Column("calls", _Int, nullable=False),
+    *(
+        Column(name + part, _Int, nullable=False)
+        for name in DAY_SUMS
+        for part in ("", "_carry")
+    ),
+    PrimaryKeyConstraint("account_id", "period", "day", "model"),
+    Index("usage_days_of_all", "day"),
+    **_CLUSTERED,
+)
+
     "refusals",
     metadata,
     Column("account_id", _Text, nullable=False),  # "": nobody knows the caller

@@ -12,6 +12,7 @@ class TestMyLedger(LedgerContract):
 from metering.testing.contracts.accounts import AccountStoreContract
 from metering.testing.contracts.books import BooksContract
 from metering.testing.contracts.correcting import CorrectingContract
+from metering.testing.contracts.days import DaysContract
 from metering.testing.contracts.funding import FundingContract
 from metering.testing.contracts.invoicing import InvoicingContract
 from metering.testing.contracts.posting import PostingContract
@@ -34,8 +35,8 @@ class LedgerWriterContract(PostingContract, FundingContract, BooksContract):
     """Events, payments and credit, and the books of them."""
 
 
-class LedgerReaderContract(ReadingContract):
-    """Periods, credit, events and totals."""
+class LedgerReaderContract(ReadingContract, DaysContract):
+    """Periods, credit, events, totals and days."""
 
 
 class LedgerContract(

@@ -1,4 +1,4 @@
-"""Periods of one's own, corrections, double entry, alerts, invoices."""  # noqa: INP001 - Alembic loads it by path
+"""Periods of one's own, corrections, double entry, alerts, invoices, usage by day."""  # noqa: INP001 - Alembic loads it by path
 
 from typing import Any
 
@@ -13,6 +13,19 @@ _TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
 _REAL = sa.Double().with_variant(sa.REAL(), "sqlite")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
+
+_DAY_SUMS = (
+    *("input_tokens", "cache_read_tokens", "cache_write_tokens"),
+    *("output_tokens", "reasoning_tokens", "audio_ms", "images"),
+    *("compute_ms", "requests", "charge_p"),
+)
+_UTC_DAY = {
+    "sqlite": "date(admitted_ns / 1000000000, 'unixepoch')",
+    "postgresql": (
+        "to_char(to_timestamp(admitted_ns / 1000000000) AT TIME ZONE 'UTC',"
+        " 'YYYY-MM-DD')"
+    ),
+}
 
 
 def _text(
@@ -36,6 +49,7 @@ def upgrade() -> None:
     _add_columns()
     _create_books()
     _create_messages()
+    _create_usage_days()
     _create_history()
 
 
@@ -197,6 +211,50 @@ def _create_history() -> None:
         _text("account_id"),
         _int("minute_ns"),
         _text("model"),
+def _create_usage_days() -> None:
+    op.create_table(
+        "usage_days",
+        _text("account_id"),
+        _text("period"),
+        _text("day"),
+        _text("model"),
+        _int("calls"),
+        *(_int(name + part) for name in _DAY_SUMS for part in ("", "_carry")),
+        sa.PrimaryKeyConstraint("account_id", "period", "day", "model"),
+        **_CLUSTERED,
+    )
+    op.create_index("usage_days_of_all", "usage_days", ["day"])
+    op.execute(_days_of_events(_UTC_DAY[op.get_bind().dialect.name]))
+
+
+def _days_of_events(day: str) -> str:
+    """Return what fills the table; each account's zone was UTC until now.
+
+    Sums are taken apart, into millions and the rest, since 64 bits may not hold them.
+    """
+    millions = {
+        name: f"CAST(SUM({name} / 1000000) AS BIGINT)"
+        f" + CAST(SUM({name} % 1000000) AS BIGINT) / 1000000"
+        for name in _DAY_SUMS
+    }
+    parts = ", ".join(
+        f"{part} AS {name}_millions, CAST(SUM({name} % 1000000) AS BIGINT) % 1000000"
+        f" AS {name}_rest"
+        for name, part in millions.items()
+    )
+    cells = ", ".join(
+        f"{name}_millions % 4000000000000 * 1000000 + {name}_rest,"
+        f" {name}_millions / 4000000000000"
+        for name in _DAY_SUMS
+    )
+    of = "account_id, period, day, model"
+    return (
+        f"INSERT INTO usage_days SELECT {of}, calls, {cells} FROM ("  # noqa: S608 - our own names
+        f"SELECT account_id, period, {day} AS day, model, COUNT(*) AS calls, {parts}"
+        f" FROM usage_events GROUP BY {of}) AS summed"
+    )
+
+
         _text("code"),
         _text("quota"),
         _int("tier"),
