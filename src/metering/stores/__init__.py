@@ -64,7 +64,7 @@ __all__ = [
     "Snapshots",
     "Status",
     "UnbilledPeriod",
+    "UsageDay",
     "UsageTotal",
     "WindowStore",
 ]
-    "UsageDay",

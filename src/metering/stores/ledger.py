@@ -33,8 +33,8 @@ __all__ = [
     "PostReport",
     "PriceStore",
     "Snapshots",
-    "UsageTotal",
     "UsageDay",
+    "UsageTotal",
 ]
 
 
@@ -221,7 +221,6 @@ class UsageTotal(msgspec.Struct, frozen=True):
     charge_p: int
 
 
-class LedgerReader(Protocol):
 class UsageDay(msgspec.Struct, frozen=True):
     """What was used of one model on one day, such as "2026-01-31"."""
 
@@ -232,6 +231,7 @@ class UsageDay(msgspec.Struct, frozen=True):
     charge_p: int
 
 
+class LedgerReader(Protocol):
     """Reads from the ledger."""
 
     def period(self, account_id: str, period: str) -> PeriodState:
@@ -296,7 +296,6 @@ class UsageDay(msgspec.Struct, frozen=True):
         """Return what the account used in that period, by model name."""
         ...
 
-    def accounts(self, *, after: str = "", limit: int = 100) -> list[Account]:
     def days(
         self, account_id: str, period: str, *, model: str | None = None
     ) -> list[UsageDay]:
@@ -325,6 +324,7 @@ class UsageDay(msgspec.Struct, frozen=True):
         """
         ...
 
+    def accounts(self, *, after: str = "", limit: int = 100) -> list[Account]:
         """Return accounts by id, after the one named, at most *limit*."""
         ...
 

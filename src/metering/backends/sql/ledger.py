@@ -46,8 +46,8 @@ from metering.stores import (
     PaymentReport,
     PostReport,
     UnbilledPeriod,
-    UsageTotal,
     UsageDay,
+    UsageTotal,
 )
 from metering.usage import UsageEvent
 

@@ -351,9 +351,6 @@ sessions = Table(
     **_CLUSTERED,
 )
 
-# What no charge depends on, and what is forgotten after a while.
-
-refusals = Table(
 DAY_SUMS = (*Usage.__struct_fields__, "charge_p")
 """What `usage_days` adds up, each in two columns, for a sum may outgrow 64 bits."""
 
@@ -379,6 +376,9 @@ usage_days = Table(
     **_CLUSTERED,
 )
 
+# What no charge depends on, and what is forgotten after a while.
+
+refusals = Table(
     "refusals",
     metadata,
     Column("account_id", _Text, nullable=False),  # "": nobody knows the caller

@@ -204,13 +204,6 @@ def _create_messages() -> None:
     op.create_index("sessions_expired", "sessions", ["expires_ns"])
 
 
-def _create_history() -> None:
-    refusal = ("minute_ns", "account_id", "model", "code", "quota", "tier")
-    op.create_table(
-        "refusals",
-        _text("account_id"),
-        _int("minute_ns"),
-        _text("model"),
 def _create_usage_days() -> None:
     op.create_table(
         "usage_days",
@@ -255,6 +248,13 @@ def _days_of_events(day: str) -> str:
     )
 
 
+def _create_history() -> None:
+    refusal = ("minute_ns", "account_id", "model", "code", "quota", "tier")
+    op.create_table(
+        "refusals",
+        _text("account_id"),
+        _int("minute_ns"),
+        _text("model"),
         _text("code"),
         _text("quota"),
         _int("tier"),
