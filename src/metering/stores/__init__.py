@@ -5,6 +5,13 @@ asynchronous, for they sit on the way of every call; the others are synchronous 
 called from worker threads.
 """
 
+from metering.stores.history import (
+    History,
+    PoolMinute,
+    PoolSpan,
+    RefusalMinute,
+    RefusalPlace,
+)
 from metering.stores.invoices import (
     BudgetFreed,
     CorrectionReport,
@@ -46,6 +53,7 @@ __all__ = [
     "ChargedEvent",
     "CorrectionReport",
     "CorrectionStore",
+    "History",
     "InvoiceStore",
     "KeyRecord",
     "Ledger",
@@ -56,8 +64,12 @@ __all__ = [
     "OutboxMessage",
     "Outcome",
     "PaymentReport",
+    "PoolMinute",
+    "PoolSpan",
     "PostReport",
     "PriceStore",
+    "RefusalMinute",
+    "RefusalPlace",
     "Session",
     "Sessions",
     "SettleResult",

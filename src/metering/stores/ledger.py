@@ -16,6 +16,7 @@ from metering.ledger import (
     PeriodState,
 )
 from metering.pricing import PriceVersion
+from metering.stores.history import History
 from metering.stores.invoices import CorrectionStore, InvoiceStore
 from metering.stores.outbox import Outbox
 from metering.stores.sessions import Sessions
@@ -358,6 +359,11 @@ class Ledger(
     @property
     def sessions(self) -> Sessions:
         """Who is signed in to the console."""
+        ...
+
+    @property
+    def history(self) -> History:
+        """What is told of the service over time."""
         ...
 
     def close(self) -> None:

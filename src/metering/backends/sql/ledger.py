@@ -22,6 +22,7 @@ from metering.backends.sql import (
 )
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
+from metering.backends.sql.history import SqlHistory
 from metering.backends.sql.outbox import SqlOutbox
 from metering.backends.sql.sessions import SqlSessions
 from metering.backends.sql.telling import Telling
@@ -118,6 +119,11 @@ class SqlLedger:
     def sessions(self) -> SqlSessions:
         """Who is signed in to the console."""
         return SqlSessions(self._read, self._write)
+
+    @property
+    def history(self) -> SqlHistory:
+        """What is told of the service over time."""
+        return SqlHistory(self._read, self._write)
 
     def close(self) -> None:
         """Close every connection; a later call opens the database anew.

@@ -14,6 +14,7 @@ from metering.testing.contracts.books import BooksContract
 from metering.testing.contracts.correcting import CorrectingContract
 from metering.testing.contracts.days import DaysContract
 from metering.testing.contracts.funding import FundingContract
+from metering.testing.contracts.history import HistoryContract
 from metering.testing.contracts.invoicing import InvoicingContract
 from metering.testing.contracts.posting import PostingContract
 from metering.testing.contracts.prices import PriceStoreContract
@@ -46,6 +47,7 @@ class LedgerContract(
     LedgerReaderContract,
     InvoicingContract,
     CorrectingContract,
+    HistoryContract,
     SessionsContract,
 ):
     """All that is kept in one database.
