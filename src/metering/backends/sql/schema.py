@@ -96,6 +96,7 @@ api_keys = Table(
     Column("created_ns", _Int, nullable=False),
     Column("revoked_ns", _Int),
     Column("usage_limit_p", _Int),
+    Index("api_keys_of_account", "account_id", "created_ns", "id"),
     **_STRICT,
 )
 
@@ -118,6 +119,7 @@ payments = Table(
     Column("at_ns", _Int, nullable=False),
     Column("refers_to", _Text),  # the invoice paid, or the payment taken back
     CheckConstraint("amount_p > 0", name="payments_amount"),
+    Index("payments_of_account", "account_id", "at_ns", "reference"),
     **_STRICT,
 )
 
@@ -299,6 +301,7 @@ alert_firings = Table(
         # A limit that was changed is another one, so it is in the key.
         *("account_id", "subject", "period", "epoch", "limit_p", "threshold")
     ),
+    Index("alert_firings_latest", "at_ns"),
     **_CLUSTERED,
 )
 

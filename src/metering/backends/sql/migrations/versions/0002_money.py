@@ -78,6 +78,12 @@ def _add_columns() -> None:
     for table, columns in added.items():
         for column in columns:
             op.add_column(table, column)
+    op.create_index(
+        "api_keys_of_account", "api_keys", ["account_id", "created_ns", "id"]
+    )
+    op.create_index(
+        "payments_of_account", "payments", ["account_id", "at_ns", "reference"]
+    )
 
 
 def _create_books() -> None:
@@ -174,6 +180,7 @@ def _create_messages() -> None:
         ),
         **_CLUSTERED,
     )
+    op.create_index("alert_firings_latest", "alert_firings", ["at_ns"])
     op.create_table(
         "outbox",
         _text("id"),
