@@ -42,13 +42,22 @@ from metering.stores.limits import (
     Status,
     WindowStore,
 )
+from metering.stores.listing import (
+    AccountSpend,
+    AccountsWanted,
+    AlertPlace,
+    Listing,
+)
 from metering.stores.outbox import Outbox, OutboxMessage
 from metering.stores.sessions import Session, Sessions
 
 __all__ = [
     "AccountChange",
+    "AccountSpend",
     "AccountStore",
     "AccountVersions",
+    "AccountsWanted",
+    "AlertPlace",
     "BudgetFreed",
     "ChargedEvent",
     "CorrectionReport",
@@ -60,6 +69,7 @@ __all__ = [
     "LedgerReader",
     "LedgerWriter",
     "LimitStore",
+    "Listing",
     "Outbox",
     "OutboxMessage",
     "Outcome",

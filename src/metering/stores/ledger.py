@@ -18,6 +18,7 @@ from metering.ledger import (
 from metering.pricing import PriceVersion
 from metering.stores.history import History
 from metering.stores.invoices import CorrectionStore, InvoiceStore
+from metering.stores.listing import Listing
 from metering.stores.outbox import Outbox
 from metering.stores.sessions import Sessions
 from metering.usage import Usage, UsageEvent
@@ -354,6 +355,11 @@ class Ledger(
     @property
     def outbox(self) -> Outbox:
         """Where that waits until it is sent."""
+        ...
+
+    @property
+    def listing(self) -> Listing:
+        """What is kept, page by page."""
         ...
 
     @property

@@ -22,6 +22,7 @@ from metering.backends.sql import (
 )
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
+from metering.backends.sql.listing import SqlListing
 from metering.backends.sql.history import SqlHistory
 from metering.backends.sql.outbox import SqlOutbox
 from metering.backends.sql.sessions import SqlSessions
@@ -114,6 +115,11 @@ class SqlLedger:
     def outbox(self) -> SqlOutbox:
         """Where that waits until it is sent."""
         return SqlOutbox(self._read, self._write)
+
+    @property
+    def listing(self) -> SqlListing:
+        """What is kept, page by page."""
+        return SqlListing(self._read, self._tiers)
 
     @property
     def sessions(self) -> SqlSessions:

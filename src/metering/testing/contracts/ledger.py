@@ -16,6 +16,7 @@ from metering.testing.contracts.days import DaysContract
 from metering.testing.contracts.funding import FundingContract
 from metering.testing.contracts.history import HistoryContract
 from metering.testing.contracts.invoicing import InvoicingContract
+from metering.testing.contracts.listing import ListingContract
 from metering.testing.contracts.posting import PostingContract
 from metering.testing.contracts.prices import PriceStoreContract
 from metering.testing.contracts.reading import ReadingContract
@@ -48,6 +49,7 @@ class LedgerContract(
     InvoicingContract,
     CorrectingContract,
     HistoryContract,
+    ListingContract,
     SessionsContract,
 ):
     """All that is kept in one database.
