@@ -14,8 +14,9 @@ from metering.cli.values import (
     amount,
     may_document,
     rate_text,
+    when,
 )
-from metering.clock import iso_utc, system_clock
+from metering.clock import system_clock
 from metering.errors import ConfigurationError
 from metering.money import format_usd
 from metering.quota import RateQuota
@@ -224,7 +225,7 @@ def _facts(caller: Resolved, spent_p: int) -> list[tuple[str, str]]:
     if caller.funding == "credit":
         limit = "of credit alone"
     facts = [
-        ("created", iso_utc(account.created_ns)),
+        ("created", when(account.created_ns)),
         ("tier", f"{caller.tier.name} (level {caller.tier.level})"),
         ("paid so far", amount(account.lifetime_paid_p)),
         ("payment method", "on file" if account.payment_method else "none"),

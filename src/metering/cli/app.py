@@ -17,6 +17,7 @@ from metering.cli.invoices import invoice
 from metering.cli.journal import journal
 from metering.cli.keys import keys
 from metering.cli.migrate import migrate
+from metering.cli.notices import notices
 from metering.cli.payments import payments
 from metering.cli.price import price
 from metering.cli.simulate import simulate
@@ -41,8 +42,9 @@ def _version(asked: bool) -> None:  # noqa: FBT001 - a callback of an option
 
 
 @app.callback(
-    epilog="Exit codes: 0 all is well, 1 something was found (check, verify), 2 it"
-    " could not be done: arguments, plan, or a store that does not answer."
+    epilog="Exit codes: 0 all is well, 1 something was found (check, verify, journal,"
+    " notices), 2 it could not be done: arguments, plan, or a store that does not"
+    " answer."
 )
 def _metering(
     *,
@@ -79,5 +81,6 @@ _SERVICE = "The service"
 command(app, "migrate", panel=_SERVICE)(migrate)
 command(app, "verify", panel=_SERVICE)(verify)
 app.add_typer(journal, rich_help_panel=_SERVICE)
+app.add_typer(notices, rich_help_panel=_SERVICE)
 command(app, "bench", panel=_SERVICE)(bench)
 app.command("demo", rich_help_panel=_SERVICE)(demo)

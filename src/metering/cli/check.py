@@ -11,7 +11,7 @@ from metering.backends.limit_stores import limit_store, window_store
 from metering.cli.desk import Desk
 from metering.cli.exit_codes import FOUND
 from metering.cli.output import bullets, table
-from metering.cli.values import dollars, instant_ns
+from metering.cli.values import dollars, instant_ns, when
 from metering.cli.words import (
     limit_words,
     notices,
@@ -22,7 +22,7 @@ from metering.cli.words import (
     tier_words,
     validity,
 )
-from metering.clock import iso_utc, system_clock
+from metering.clock import system_clock
 from metering.config import Plan
 from metering.errors import ConfigurationError, StorageError
 from metering.money import format_usd
@@ -164,7 +164,7 @@ def _readable(
         f"Plan {plan.name!r}: nothing is wrong with it.",
         table("Tiers", columns, tiers),
         bullets("In words", map(tier_words, plan.tiers.tiers)),
-        table(f"Models, at {iso_utc(now_ns)}", ("model", "price", ""), models),
+        table(f"Models, at {when(now_ns)}", ("model", "price", ""), models),
     ]
     for title, lines in (
         ("Limits beside those of the tiers", list(map(limit_words, plan.limits))),

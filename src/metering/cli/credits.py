@@ -8,7 +8,7 @@ from metering.cli.accounts import AccountId
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import table
-from metering.cli.values import amount, credit_document, instant_ns
+from metering.cli.values import amount, credit_document, instant_ns, when
 from metering.clock import iso_utc
 from metering.ledger import CreditGrant
 from metering.money import format_usd
@@ -70,7 +70,7 @@ async def list_grants(desk: Desk, account: AccountId) -> None:
             g.kind,
             amount(g.amount_p),
             amount(g.left_p),
-            "never" if g.expires_ns is None else iso_utc(g.expires_ns),
+            "never" if g.expires_ns is None else when(g.expires_ns),
             "any" if g.models is None else ", ".join(g.models),
         )
         for g in found

@@ -13,8 +13,7 @@ from metering.cli.accounts import AccountId
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import facts, table
-from metering.cli.values import amount
-from metering.clock import iso_utc
+from metering.cli.values import amount, when
 from metering.errors import ConfigurationError
 from metering.exports import (
     invoice_csv,
@@ -170,8 +169,8 @@ def _show(desk: Desk, found: Invoice) -> None:
         facts(
             f"Invoice {found.id}",
             [
-                ("from", iso_utc(found.start_ns)),
-                ("until before", iso_utc(found.end_ns)),
+                ("from", when(found.start_ns)),
+                ("until before", when(found.end_ns)),
                 ("due", amount(found.total_p)),
                 ("status", _status(found)),
             ],

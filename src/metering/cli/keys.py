@@ -10,7 +10,7 @@ from metering.cli.accounts import AccountId
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import table
-from metering.cli.values import dollars
+from metering.cli.values import dollars, when
 from metering.clock import iso_utc
 from metering.money import format_usd
 
@@ -42,7 +42,7 @@ async def list_keys(desk: Desk, account: AccountId) -> None:
     """List the keys of an account, oldest first, by the end of each secret."""
     await desk.opened.accounts.get(account)
     found = await desk.read(desk.ledger.keys, account)
-    rows = [(k.id, f"…{k.hint}", iso_utc(k.created_ns), _remarks(k)) for k in found]
+    rows = [(k.id, f"…{k.hint}", when(k.created_ns), _remarks(k)) for k in found]
     desk.output.show(
         [_document(key) for key in found],
         table(f"Keys of {account}", ("key", "ends", "issued", ""), rows),
@@ -88,5 +88,5 @@ def _remarks(key: ApiKey) -> str:
     if key.usage_limit_p is not None:
         remarks.append(f"up to {dollars(key.usage_limit_p)} a period")
     if key.revoked_ns is not None:
-        remarks.append(f"revoked {iso_utc(key.revoked_ns)}")
+        remarks.append(f"revoked {when(key.revoked_ns)}")
     return ", ".join(remarks)

@@ -8,7 +8,7 @@ from metering.cli.accounts import AccountId
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import table
-from metering.cli.values import account_document, amount
+from metering.cli.values import account_document, amount, when
 from metering.clock import iso_utc
 from metering.ledger import Payment, PaymentKind
 from metering.money import format_usd
@@ -81,7 +81,7 @@ async def list_payments(desk: Desk, account: AccountId) -> None:
     found = await desk.read(desk.ledger.payments, account)
     rows = [
         (
-            iso_utc(p.at_ns),
+            when(p.at_ns),
             p.reference,
             p.kind,
             p.refers_to or "",

@@ -8,7 +8,7 @@ from metering.billing import Biller
 from metering.cli.command import command, group
 from metering.cli.desk import Desk
 from metering.cli.output import table
-from metering.cli.values import amount, instant_ns
+from metering.cli.values import amount, instant_ns, when
 from metering.cli.words import price_words, validity
 from metering.clock import iso_utc, system_clock
 from metering.errors import ConfigurationError
@@ -43,7 +43,7 @@ async def list_prices(
     for model in desk.plan.prices.models:
         versions = model.versions if every else (model.at(now_ns),)
         found += [(model.name, version) for version in versions or (None,)]
-    title = "Prices over time" if every else f"Prices at {iso_utc(now_ns)}"
+    title = "Prices over time" if every else f"Prices at {when(now_ns)}"
     desk.output.show(
         [_document(name, version) for name, version in found],
         table(

@@ -21,6 +21,7 @@ __all__ = [
     "instant_ns",
     "may_document",
     "rate_text",
+    "when",
 ]
 
 ADAPTIVE_TEXT = "adaptive"
@@ -69,6 +70,14 @@ def instant_ns(text: str) -> int:
     return (since.days * 86_400 + since.seconds) * NS_PER_S + since.microseconds * (
         NS_PER_US
     )
+
+
+def when(at_ns: int) -> str:
+    """Return an instant as people read it: to the second, such as 2026-02-12 09:30:00Z.
+
+    JSON has it whole, and so has what is to be copied.
+    """
+    return iso_utc(at_ns // NS_PER_S * NS_PER_S).replace("T", " ")
 
 
 def rate_text(quota: RateQuota) -> str:

@@ -48,7 +48,7 @@ from metering.stores.listing import (
     AlertPlace,
     Listing,
 )
-from metering.stores.outbox import Outbox, OutboxMessage
+from metering.stores.outbox import KeptMessage, Outbox, OutboxMessage
 from metering.stores.sessions import Session, Sessions
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "CorrectionStore",
     "History",
     "InvoiceStore",
+    "KeptMessage",
     "KeyRecord",
     "Ledger",
     "LedgerReader",

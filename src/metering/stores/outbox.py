@@ -5,7 +5,7 @@ from typing import Protocol
 
 import msgspec
 
-__all__ = ["Outbox", "OutboxMessage"]
+__all__ = ["KeptMessage", "Outbox", "OutboxMessage"]
 
 
 class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
@@ -28,6 +28,32 @@ class OutboxMessage(msgspec.Struct, frozen=True, kw_only=True):
     data: bytes
     created_ns: int
     attempts: int
+
+
+class KeptMessage(msgspec.Struct, frozen=True, kw_only=True):
+    """A message that has not arrived, as who looks after the service sees it.
+
+    Attributes:
+        destination: Where it is to go.
+        id: Its own at that destination.
+        kind: What it is about.
+        account_id: Whom it is about.
+        created_ns: When it happened.
+        due_ns: When it is tried next, if it is.
+        attempts: How often it was tried.
+        given_up: Whether it is not tried any more.
+        error: Why it did not arrive the last time; "" before the first.
+    """
+
+    destination: str
+    id: str
+    kind: str
+    account_id: str
+    created_ns: int
+    due_ns: int
+    attempts: int
+    given_up: bool
+    error: str
 
 
 class Outbox(Protocol):
@@ -62,6 +88,30 @@ class Outbox(Protocol):
 
     def waiting(self) -> dict[str, int]:
         """Return how many messages wait to be sent, by destination."""
+        ...
+
+    def kept(
+        self,
+        *,
+        destination: str | None = None,
+        given_up: bool | None = None,
+        limit: int,
+    ) -> list[KeptMessage]:
+        """Return what has not arrived, the oldest first; None for all of either."""
+        ...
+
+    def resend(
+        self,
+        *,
+        destination: str | None = None,
+        message_id: str | None = None,
+        now_ns: int,
+    ) -> int:
+        """Let what was given up be tried anew from now on, as often as at first.
+
+        That of one destination, of one id, or all of it; what is not given up stays as
+        it is. Returns how many messages that were.
+        """
         ...
 
     def sweep(self, destinations: Collection[str], *, before_ns: int) -> int:

@@ -9,7 +9,7 @@ from metering.backends.sql import schema
 from metering.backends.sql.bulk import add_rows
 from metering.backends.sql.reading import sliced
 from metering.ledger import Notice, Notices
-from metering.stores import OutboxMessage
+from metering.stores import KeptMessage, OutboxMessage
 
 __all__ = ["SqlOutbox", "add"]
 
@@ -92,6 +92,26 @@ class SqlOutbox:
     def waiting(self) -> dict[str, int]:
         """Count what waits, by destination."""
         return self._read(_waiting)
+
+    def kept(
+        self,
+        *,
+        destination: str | None = None,
+        given_up: bool | None = None,
+        limit: int,
+    ) -> list[KeptMessage]:
+        """Read what has not arrived."""
+        return self._read(_kept, destination, given_up=given_up, limit=limit)
+
+    def resend(
+        self,
+        *,
+        destination: str | None = None,
+        message_id: str | None = None,
+        now_ns: int,
+    ) -> int:
+        """Let what was given up be tried anew."""
+        return self._write(_resend, destination, message_id, now_ns)
 
     def sweep(self, destinations: Collection[str], *, before_ns: int) -> int:
         """Forget what nobody will send."""
@@ -197,6 +217,51 @@ def _waiting(connection: Connection) -> dict[str, int]:
         .group_by(_rows.destination)
     )
     return {row.destination: row.messages for row in connection.execute(wanted)}
+
+
+def _kept(
+    connection: Connection,
+    destination: str | None,
+    *,
+    given_up: bool | None,
+    limit: int,
+) -> list[KeptMessage]:
+    wanted = select(schema.outbox).order_by(
+        _rows.created_ns, _rows.id, _rows.destination
+    )
+    if destination is not None:
+        wanted = wanted.where(_rows.destination == destination)
+    if given_up is not None:
+        wanted = wanted.where(_rows.state == (_GIVEN_UP if given_up else _WAITING))
+    return [
+        KeptMessage(
+            destination=row.destination,
+            id=row.id,
+            kind=row.kind,
+            account_id=row.account_id,
+            created_ns=row.created_ns,
+            due_ns=row.due_ns,
+            attempts=row.attempts,
+            given_up=row.state == _GIVEN_UP,
+            error=row.error,
+        )
+        for row in connection.execute(wanted.limit(limit))
+    ]
+
+
+def _resend(
+    connection: Connection,
+    destination: str | None,
+    message_id: str | None,
+    now_ns: int,
+) -> int:
+    statement = update(schema.outbox).where(_rows.state == _GIVEN_UP)
+    if destination is not None:
+        statement = statement.where(_rows.destination == destination)
+    if message_id is not None:
+        statement = statement.where(_rows.id == message_id)
+    again = {"state": _WAITING, "due_ns": now_ns, "attempts": 0}
+    return connection.execute(statement.values(again)).rowcount
 
 
 def _sweep(

@@ -353,6 +353,46 @@ class NoticesContract:
         assert 0 == outbox.sweep([_STREAM], before_ns=_JANUARY_NS)
         assert 4 == outbox.sweep([_STREAM], before_ns=_LATER_NS)
 
+    def test_what_did_not_arrive_is_listed_and_tried_anew(self, ledger: Ledger) -> None:
+        """The oldest first, with its error; only what was given up is tried anew."""
+        open_account(ledger)
+        events = [used(f"e{n}", 1, took_ns=n) for n in range(3)]
+        ledger.post(events)
+        outbox = ledger.outbox
+
+        def states() -> list[tuple[str, bool, int, str]]:
+            kept = outbox.kept(destination=_STREAM, limit=10)
+            return [
+                (each.id, each.given_up, each.attempts, each.error) for each in kept
+            ]
+
+        taken = outbox.take(_STREAM, limit=2, lease_ns=100, now_ns=_LATER_NS)
+        outbox.failed(taken[:1], error="HTTP 500", due_ns=None)
+        outbox.failed(taken[1:], error="HTTP 503", due_ns=_LATER_NS + 50)
+        before = states()
+        (waits,) = outbox.kept(given_up=False, limit=1)
+        others = outbox.resend(destination=_SHOP, now_ns=_LATER_NS)
+        unknown = outbox.resend(message_id="e1", now_ns=_LATER_NS)
+        again = outbox.resend(message_id="e0", now_ns=_LATER_NS)
+
+        assert [
+            ("e0", True, 1, "HTTP 500"),
+            ("e1", False, 1, "HTTP 503"),
+            ("e2", False, 0, ""),
+        ] == before
+        assert ("e1", _STREAM, "usage.recorded", "acme", _LATER_NS + 50) == (
+            waits.id,
+            waits.destination,
+            waits.kind,
+            waits.account_id,
+            waits.due_ns,
+        )
+        assert (0, 0, 1) == (others, unknown, again)
+        assert ("e0", False, 0, "HTTP 500") == states()[0]
+        assert [] == outbox.kept(given_up=True, limit=10)
+        taken = outbox.take(_STREAM, limit=10, lease_ns=100, now_ns=_LATER_NS)
+        assert ["e0", "e2"] == sorted(each.id for each in taken)
+
     def test_what_is_for_nobody_is_swept(self, ledger: Ledger) -> None:
         """A destination that left the plan; what waits for the others stays."""
         open_account(ledger)
