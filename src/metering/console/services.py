@@ -66,23 +66,20 @@ class Viewer:
     Attributes:
         account_id: Whose key was shown; None: the operator's token.
         key_id: Which key it was; "" of an operator.
-        key_limit_p: What calls with that key may cost in a period, in pico-dollars;
-            None: it has no limit of its own.
     """
 
     account_id: str | None
     key_id: str
-    key_limit_p: int | None
 
     @classmethod
     def operator(cls) -> "Viewer":
         """Return who sees and changes every account."""
-        return cls(None, "", None)
+        return cls(None, "")
 
     @classmethod
     def of(cls, known: Resolved) -> "Viewer":
         """Return who showed a key that is known and was not revoked."""
-        return cls(known.account.id, known.key_id, known.key_limit_p)
+        return cls(known.account.id, known.key_id)
 
     def sees(self, asked: str | None) -> str:
         """Return whose rows to show.
