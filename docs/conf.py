@@ -1,7 +1,9 @@
 """How Sphinx makes the site: `make docs`."""
 
 import re
+from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 from sphinx.application import Sphinx
 
@@ -24,9 +26,20 @@ smartquotes = False
 # Headings can be linked to as a forge names them, and all that are not found are told.
 myst_heading_anchors = 4
 nitpicky = True
+# Other packages' names, and the words of a Literal, are not in this reference.
+nitpick_ignore_regex = [("py:.*", r"(?!metering\.).*")]
+# What only the library makes, though a parameter or an attribute has its type.
+nitpick_ignore = [
+    ("py:class", "metering.asgi.tokenizer.Tokenizer"),
+    ("py:class", "metering.coldstart.NotReady"),
+    ("py:class", "metering.journal.journal.Journal"),
+    ("py:class", "metering.local_share.LocalShare"),
+    ("py:class", "metering.observing.Observers"),
+]
 
 # What stands between single backticks in a docstring is code, as it is in Markdown.
 default_role = "code"
+autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
@@ -46,6 +59,17 @@ def add_menu(_app: Sphinx, name: str, source: list[str]) -> None:
         source[0] += f"\n\n```{{toctree}}\n:hidden:\n\n{pages}\n```\n"
 
 
+FIELD = type(namedtuple("Pair", "first").first)  # noqa: PYI024 - of any will do
+
+
+def skip_field(
+    _app: Sphinx, _kind: str, _name: str, value: Any, *_: Any
+) -> bool | None:
+    """Leave out a field of a NamedTuple: its class tells of it under Attributes."""
+    return True if isinstance(value, FIELD) else None
+
+
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("source-read", add_menu)
+    app.connect("autodoc-skip-member", skip_field)
