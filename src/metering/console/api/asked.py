@@ -33,6 +33,7 @@ __all__ = [
     "OwnedQuery",
     "Place",
     "TierPin",
+    "UsageDaysOf",
     "UsageOf",
 ]
 
@@ -85,6 +86,12 @@ class UsageOf(OwnedQuery, frozen=True, kw_only=True):
     """Of which period; None: the present one."""
 
     period: PeriodKey | None = None
+
+
+class UsageDaysOf(UsageOf, frozen=True, kw_only=True):
+    """And of which model; None: of all."""
+
+    model: Model | None = None
 
 
 class ChargesPage(OwnedQuery, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ __all__ = [
     "CreditLeft",
     "CreditRow",
     "CreditsShown",
+    "DayUsage",
     "InvoiceLineShown",
     "InvoiceRow",
     "InvoiceShown",
@@ -38,11 +39,20 @@ __all__ = [
     "PoolRow",
     "PoolShown",
     "TierShown",
+    "UsageDaysShown",
     "UsageShown",
 ]
 
 Cursor = Annotated[
     str, msgspec.Meta(description="`cursor` of the next page; null: this is the last.")
+]
+
+Day = Annotated[
+    str,
+    msgspec.Meta(
+        description="Of the account's calendar; of all accounts, each of its own.",
+        extra_json_schema={"format": "date"},
+    ),
 ]
 
 
@@ -153,6 +163,27 @@ class UsageShown(msgspec.Struct, frozen=True, kw_only=True):
     calls: int
     charge_usd: Usd
     models: list[ModelUsage]
+
+
+class DayUsage(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used of a model on a day, as it was posted."""
+
+    day: Day
+    model: str
+    calls: int
+    usage: Usage
+    charge_usd: Usd
+
+
+class UsageDaysShown(msgspec.Struct, frozen=True, kw_only=True):
+    """What was used in a period, by day and model; days without calls are left out."""
+
+    period: str
+    start: Instant
+    end: Instant
+    first_day: Day
+    last_day: Day
+    days: list[DayUsage]
 
 
 class LimitRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -90,6 +90,7 @@ def _endpoint(
 ENDPOINTS: tuple[Endpoint, ...] = (
     _owned("/v1/account", reading.account),
     _owned("/v1/usage", reading.usage),
+    _owned("/v1/usage/days", reading.usage_days),
     _owned("/v1/limits", reading.limits),
     _owned("/v1/charges", reading.charges),
     _owned("/v1/invoices", reading.invoices),

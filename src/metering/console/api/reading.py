@@ -13,6 +13,7 @@ from metering.console.api.asked import (
     OneInvoice,
     OwnedQuery,
     Place,
+    UsageDaysOf,
     UsageOf,
 )
 from metering.console.api.documents import (
@@ -28,6 +29,7 @@ from metering.console.api.documents import (
     PeriodShown,
     PoolRow,
     TierShown,
+    UsageDaysShown,
     UsageShown,
 )
 from metering.console.api.fields import PAGE_MAX
@@ -35,6 +37,7 @@ from metering.console.api.rows import (
     account_row,
     charge_row,
     credit_row,
+    day_usage,
     invoice_row,
     invoice_shown,
     key_row,
@@ -47,7 +50,7 @@ from metering.console.api.rows import (
 from metering.console.problems import ProblemError
 from metering.console.services import Services, Viewer
 from metering.errors import StorageError
-from metering.ledger import Period, period_named, period_of
+from metering.ledger import Period, day_at, period_at, period_named, period_of
 from metering.money import format_usd
 from metering.quota import UNKNOWN, Demand, RateQuota, Verdict
 from metering.resolved import Resolved, resolved
@@ -62,6 +65,7 @@ __all__ = [
     "limits",
     "payments",
     "usage",
+    "usage_days",
 ]
 
 _Row = TypeVar("_Row")
@@ -143,6 +147,49 @@ def _usage(services: Services, account_id: str, named: str | None) -> UsageShown
     )
 
 
+async def usage_days(
+    services: Services, viewer: Viewer, query: UsageDaysOf
+) -> UsageDaysShown:
+    """What was used in a period by day and model; of all accounts, in a month."""
+    account_id = viewer.sees_of_all(query.account)
+    return await to_thread.run_sync(_usage_days, services, account_id, query)
+
+
+def _usage_days(
+    services: Services, account_id: str | None, query: UsageDaysOf
+) -> UsageDaysShown:
+    ledger, time_zone, model = services.ledger, "UTC", _model(services, query.model)
+    if account_id is None:
+        now_ns = services.clock()
+        key = query.period
+        period = period_at(now_ns) if key is None else period_named(key)
+    else:
+        time_zone = ledger.get(account_id).time_zone
+        period = _period(services, account_id, query.period)
+    first_day, last_day = (
+        day_at(instant_ns, time_zone)
+        for instant_ns in (period.start_ns, period.end_ns - 1)
+    )
+    if account_id is None:
+        days = ledger.days_of_all(first_day, last_day, model=model)
+    else:
+        days = ledger.days(account_id, period.key, model=model)
+    return UsageDaysShown(
+        period=period.key,
+        start=iso_utc(period.start_ns),
+        end=iso_utc(period.end_ns),
+        first_day=first_day,
+        last_day=last_day,
+        days=[day_usage(day) for day in days],
+    )
+
+
+def _model(services: Services, named: str | None) -> str | None:
+    """Return the name in the price book; what is not in it is a name as well."""
+    found = None if named is None else services.prices.model(named)
+    return named if found is None else found.name
+
+
 def _period(services: Services, account_id: str, named: str | None) -> Period:
     """Return the period of that name in the account's calendar; None: the present."""
     found = services.ledger.get(account_id)
@@ -208,11 +255,10 @@ def _charges(services: Services, account_id: str, query: ChargesPage) -> Charges
         at = Place.of(query.cursor)
         place = at.period, at.admitted_ns, at.id
     period = _period(services, account_id, query.period)
-    model = None if query.model is None else services.prices.model(query.model)
     found = ledger.events(
         account_id,
         period=None if query.period is None else period.key,
-        model=query.model if model is None else model.name,
+        model=_model(services, query.model),
         before=place,
         limit=query.limit + 1,
     )

@@ -7,6 +7,7 @@ from metering.console.api.documents import (
     AccountRow,
     ChargeRow,
     CreditRow,
+    DayUsage,
     InvoiceLineShown,
     InvoiceRow,
     InvoiceShown,
@@ -29,12 +30,13 @@ from metering.ledger import (
 )
 from metering.money import format_usd
 from metering.quota import UNKNOWN, RateQuota, Verdict
-from metering.stores import UsageTotal
+from metering.stores import UsageDay, UsageTotal
 
 __all__ = [
     "account_row",
     "charge_row",
     "credit_row",
+    "day_usage",
     "invoice_row",
     "invoice_shown",
     "key_row",
@@ -82,6 +84,17 @@ def model_usage(total: UsageTotal) -> ModelUsage:
         calls=total.calls,
         usage=total.usage,
         charge_usd=format_usd(total.charge_p),
+    )
+
+
+def day_usage(day: UsageDay) -> DayUsage:
+    """Return what was used of a model on a day."""
+    return DayUsage(
+        day=day.day,
+        model=day.model,
+        calls=day.calls,
+        usage=day.usage,
+        charge_usd=format_usd(day.charge_p),
     )
 
 
