@@ -3,7 +3,7 @@
 import base64
 import binascii
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Self
 
 import msgspec
 
@@ -32,12 +32,18 @@ __all__ = [
     "OneInvoice",
     "OwnedQuery",
     "Place",
+    "PoolsOf",
+    "RefusalsPage",
+    "RefusedPlace",
     "TierPin",
     "UsageDaysOf",
     "UsageOf",
 ]
 
 _PAGE = 50
+
+_Instant = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+_Named = Annotated[str, msgspec.Meta(pattern=PRINTABLE.replace("+", "*"))]
 
 Model = Annotated[
     str,
@@ -53,7 +59,7 @@ Cursor = Annotated[
     msgspec.Meta(
         description="`next` of the page before.",
         min_length=1,
-        max_length=600,
+        max_length=4000,
         pattern=PRINTABLE,
     ),
 ]
@@ -212,25 +218,40 @@ class NewKey(_Strict, frozen=True, kw_only=True):
     ) = None
 
 
-class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """Where a page of charges ended, as its cursor says it.
+class RefusalsPage(OwnedQuery, frozen=True, kw_only=True):
+    """Which refusals, the latest first; an operator who names nobody sees all."""
 
-    Attributes:
-        period: Of its last call.
-        admitted_ns: When that was admitted.
-        id: Its id.
-    """
+    cursor: Cursor | None = None
+    limit: PageSize = _PAGE
 
-    period: PeriodKey
-    admitted_ns: Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-    id: Reference
 
+class PoolsOf(_Strict, frozen=True, kw_only=True):
+    """What adaptive pools did; of one, or of all."""
+
+    pool: (
+        Annotated[
+            str,
+            msgspec.Meta(
+                description="Name of a pool.",
+                min_length=1,
+                max_length=300,
+                pattern=PRINTABLE,
+            ),
+        ]
+        | None
+    ) = None
+    hours: Annotated[
+        int, msgspec.Meta(description="How far to look back.", ge=1, le=168)
+    ] = 24
+
+
+class _Placed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     def cursor(self) -> str:
         """Return it as clients send it back."""
         return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode()
 
     @classmethod
-    def of(cls, cursor: str) -> "Place":
+    def of(cls, cursor: str) -> Self:
         """Return the place that a cursor names.
 
         Raises:
@@ -244,3 +265,28 @@ class Place(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=
                 f"cursor {cursor[:80]!r} is none. Send `next` of the page before as it"
                 " was, or none for the first page."
             ) from None
+
+
+class Place(_Placed, frozen=True):
+    """Where a page of charges ended, as its cursor says it.
+
+    Attributes:
+        period: Of its last call.
+        admitted_ns: When that was admitted.
+        id: Its id.
+    """
+
+    period: PeriodKey
+    admitted_ns: _Instant
+    id: Reference
+
+
+class RefusedPlace(_Placed, frozen=True):
+    """Where a page of refusals ended, as its cursor says it; see `RefusalPlace`."""
+
+    minute_ns: _Instant
+    account_id: _Named
+    model: _Named
+    code: _Named
+    quota: _Named
+    tier: Annotated[int, msgspec.Meta(ge=-1, le=2**31)]

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from metering.console.api import operating, reading
+from metering.console.api import history, operating, reading
 from metering.console.api.asked import Nothing
 from metering.console.services import Services, Viewer
 
@@ -106,6 +106,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _operated("PUT", "/v1/tier", operating.pin_tier),
     _operated("POST", "/v1/keys", operating.issue_key),
     _operated("DELETE", "/v1/keys", operating.revoke_key),
+    _owned("/v1/refusals", history.refusals),
+    _operated("GET", "/v1/platform/history", history.platform_history),
 )
 """Everything that the API does. Paths are fixed: ids may hold a slash, so they are in
 the query, and none of these paths ends like one that serves a model."""
