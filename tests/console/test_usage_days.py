@@ -14,6 +14,7 @@ async def test_usage_is_shown_by_day_and_model(open_console):
         key = await console.account("acme", tier=3)
         for model in (GLM, CHEAP):
             await console.chat(key, model=model)
+        await console.flush()
         console.clock.advance(seconds=86_400)
         await console.chat(key, model=GLM)
         await console.flush()
