@@ -4,8 +4,12 @@ import os
 import random
 import shutil
 import socket
+import subprocess
+import sys
 from contextlib import ExitStack
+from functools import cache
 from itertools import count
+from pathlib import Path
 from urllib.parse import quote
 
 import psycopg
@@ -28,6 +32,7 @@ settings.load_profile("metering")
 
 BROWSER = pytest.StashKey()
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+PYTHONS = ("3.11", "3.12", "3.13")
 
 
 def browser_path():
@@ -45,6 +50,30 @@ def browser_path():
             " Install it, or name another."
         )
     return path
+
+
+@cache
+def python_path(version):
+    """Return where a Python of that version is, beside the running one, or None."""
+    name = f"python{version}"
+    beside = Path(sys.base_prefix).parent.glob(f"*{version}*/bin/{name}")
+    for path in filter(None, (sys.executable, *sorted(beside), shutil.which(name))):
+        asked = (path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])")
+        try:
+            found = subprocess.run(asked, capture_output=True, text=True, check=True)
+        except (OSError, subprocess.CalledProcessError):
+            continue  # a shim of a version that is not chosen, or nothing of the name
+        if found.stdout.strip() == version:
+            return str(path)
+    return None
+
+
+def pytest_generate_tests(metafunc):
+    """Run what asks for a Python with each that is here."""
+    if "each_python" in metafunc.fixturenames:
+        here = [version for version in PYTHONS if python_path(version)]
+        paths = [python_path(version) for version in here]
+        metafunc.parametrize("each_python", paths, ids=here)
 
 
 def pytest_configure(config):
@@ -68,6 +97,14 @@ def pytest_terminal_summary(terminalreporter, config):
             yellow=True,
             bold=True,
         )
+    for version in PYTHONS:
+        if python_path(version) is None:
+            terminalreporter.write_line(
+                f"The installed package was NOT tried on Python {version}: there is"
+                " none here.",
+                yellow=True,
+                bold=True,
+            )
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ try:
 except ImportError as error:
     raise ImportError(
         "metering.backends.redis needs redis-py and hiredis: pip install"
-        " 'asgi-metering[redis]'"
+        " 'asgi-metering[redis]'",
+        name=error.name,
     ) from error
 
 from metering.backends.redis.store import RedisLimitStore
