@@ -15,7 +15,13 @@ from metering.errors import (
     StorageError,
 )
 
-__all__ = ["STATUS_BY_PROBLEM", "Problem", "ProblemError", "answer_problem"]
+__all__ = [
+    "STATUS_BY_PROBLEM",
+    "Problem",
+    "ProblemError",
+    "answer_problem",
+    "problem_of",
+]
 
 STATUS_BY_PROBLEM = {
     "invalid_request": 400,
@@ -66,8 +72,12 @@ class ProblemError(Exception):
         self.detail = detail
 
 
-async def answer_problem(request: Request, error: Exception) -> Response:
-    """Return the answer to a request that cannot be served."""
+def problem_of(request: Request, error: Exception) -> tuple[Problem, dict[str, str]]:
+    """Return what is wrong with a request, and headers that its answer has.
+
+    Raises:
+        Exception: The error itself, where it is no fault that can be told.
+    """
     headers: dict[str, str] = {}
     if isinstance(error, ProblemError):
         code, detail = error.code, error.detail
@@ -88,12 +98,16 @@ async def answer_problem(request: Request, error: Exception) -> Response:
     if code == "storage_unavailable":
         headers["retry-after"] = str(_RETRY_AFTER_S)
     status = STATUS_BY_PROBLEM[code]
-    problem = Problem(
-        title=HTTPStatus(status).phrase, status=status, detail=detail, code=code
-    )
+    title = HTTPStatus(status).phrase
+    return Problem(title=title, status=status, detail=detail, code=code), headers
+
+
+async def answer_problem(request: Request, error: Exception) -> Response:
+    """Return the answer to a request that cannot be served."""
+    problem, headers = problem_of(request, error)
     return Response(
         msgspec.json.encode(problem),
-        status,
+        problem.status,
         headers | {"cache-control": "no-store"},
         media_type="application/problem+json",
     )

@@ -1,0 +1,97 @@
+"""What a page is, and what its functions are given."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import msgspec
+
+from metering.accounts import Account
+from metering.console.api.asked import OwnedQuery
+from metering.console.services import Services, Viewer
+
+__all__ = ["Act", "Answer", "Goto", "Look", "NoForm", "Page", "Show"]
+
+_Owned = TypeVar("_Owned", bound=OwnedQuery)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Look:
+    """Who looks at a page, and at whose.
+
+    Attributes:
+        services: What the page stands on.
+        viewer: Who looks.
+        account: Whose page it is; None: nobody's, it is an operator's page.
+        now_ns: When they look.
+    """
+
+    services: Services
+    viewer: Viewer
+    account: Account | None
+    now_ns: int
+
+    @property
+    def owner(self) -> Account:
+        """Whose page it is, of a page that is an account's."""
+        assert self.account is not None  # noqa: S101 - pages of accounts have one
+        return self.account
+
+    def asked(self, kind: type[_Owned], **members: object) -> _Owned:
+        """Return what the API is asked for the owner's rows."""
+        return kind(account=self.owner.id, **members)
+
+
+@dataclass(frozen=True, slots=True)
+class Goto:
+    """Where a form leads: a page, with what its query has.
+
+    Attributes:
+        path: Of a page.
+        query: What it is asked; whose it is need not be said.
+    """
+
+    path: str
+    query: Mapping[str, str]
+
+
+class NoForm(msgspec.Struct, frozen=True):
+    """A form without fields, such as a button."""
+
+
+Answer = Mapping[str, object]
+"""What the template of a page is given."""
+
+Show = Callable[[Look, Any], Awaitable[Answer]]
+Act = Callable[[Look, Any], Awaitable[Answer | Goto]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """A row of the table of pages.
+
+    Attributes:
+        path: Beneath where the console is mounted.
+        title: Its heading, and what leads to it in the navigation.
+        template: Its file.
+        owner: Whose rows it shows: those of one account, or, to operators alone, what
+            is everybody's.
+        query: What it may be asked; of an account's page, an `OwnedQuery`.
+        show: Returns what the template is given.
+        form: What its form sends.
+        act: Does what the form asks for; None: it has no form. It returns where to go
+            on, or what the template is given to show what became of it.
+        listed: Whether the navigation has it.
+        part_of: Path of the page that it belongs to, "" if it stands for itself.
+    """
+
+    path: str
+    title: str
+    template: str
+    owner: Literal["account", "operator"]
+    query: type[msgspec.Struct]
+    show: Show
+    form: type[msgspec.Struct] = NoForm
+    act: Act | None = None
+    listed: bool = True
+    part_of: str = ""

@@ -1,0 +1,132 @@
+"""Turns what a page shows into HTML; the one place that knows Jinja2."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from urllib.parse import urlencode
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from metering.accounts import Account
+from metering.console.pages import showing, words
+from metering.console.pages.page import Page
+from metering.console.services import Viewer
+
+__all__ = ["STATIC", "Frame", "StaticFile", "render"]
+
+_PACKAGE = "metering.console.pages"
+_UTC = "UTC"
+
+
+@dataclass(frozen=True, slots=True)
+class StaticFile:
+    """A file that never changes under its URL.
+
+    Attributes:
+        content: What is in it.
+        media_type: Of what kind it is.
+        digest: Stands in its URL.
+    """
+
+    content: bytes
+    media_type: str
+    digest: str
+
+
+def _static_file(name: str, media_type: str) -> StaticFile:
+    content = files(_PACKAGE).joinpath("static", name).read_bytes()
+    return StaticFile(content, media_type, hashlib.sha256(content).hexdigest()[:16])
+
+
+STATIC: Mapping[str, StaticFile] = {
+    name: _static_file(name, media_type)
+    for name, media_type in (
+        ("console.css", "text/css"),
+        ("console.js", "text/javascript"),
+        ("icon.svg", "image/svg+xml"),
+    )
+}
+"""All that pages load besides themselves, by name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """What stands around every page.
+
+    Attributes:
+        root: Path at which the console is mounted.
+        pages: What the navigation lists.
+        page: The page that is shown; None: it is none of the table, such as an error.
+        viewer: Who looks; None: nobody who is signed in.
+        account: Whose page it is.
+        form_token: What forms carry.
+    """
+
+    root: str
+    pages: tuple[Page, ...]
+    page: Page | None
+    viewer: Viewer | None
+    account: Account | None
+    form_token: str
+
+    @property
+    def operates(self) -> bool:
+        """Whether an operator looks."""
+        return self.viewer is not None and self.viewer.account_id is None
+
+    @property
+    def zone(self) -> str:
+        """Where the times of the page are."""
+        return _UTC if self.account is None else self.account.time_zone
+
+    @property
+    def current(self) -> str:
+        """Path of what the navigation marks as the present page."""
+        return "" if self.page is None else self.page.part_of or self.page.path
+
+    def link(self, path: str, **query: object) -> str:
+        """Return the URL of a page; it stays at the account that is looked at.
+
+        Args:
+            path: Of a page.
+            **query: What it is asked; what is None or "" is left out.
+        """
+        if self.operates and self.account is not None:
+            query = {"account": self.account.id} | query
+        told = {name: value for name, value in query.items() if value not in {None, ""}}
+        return f"{self.root}{path}" + (f"?{urlencode(told)}" if told else "")
+
+    def static(self, name: str) -> str:
+        """Return the URL of a file."""
+        return f"{self.root}/static/{STATIC[name].digest}/{name}"
+
+    def when(self, instant: str) -> showing.When:
+        """Return an instant in the zone of the page."""
+        return showing.when(instant, self.zone)
+
+
+@cache
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader(_PACKAGE),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    for module in (showing, words):
+        environment.globals |= {name: getattr(module, name) for name in module.__all__}
+    return environment
+
+
+def render(template: str, frame: Frame, shown: Mapping[str, object]) -> str:
+    """Return a page.
+
+    Args:
+        template: The name of its file.
+        frame: What stands around it.
+        shown: What it shows.
+    """
+    return _environment().get_template(template).render(frame=frame, **shown)
