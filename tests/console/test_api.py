@@ -15,8 +15,8 @@ DAY_NS = 86_400 * NS_PER_S
 CHEAP = "meta-llama/Llama-3.1-8B-Instruct"
 GLM = "zai-org/GLM-4.7"
 OWNED = [each.path for each in ENDPOINTS if not each.operator]
-OF_ALL = {"/v1/refusals", "/v1/usage/days"}
-"""An operator who names nobody sees those of everybody."""
+OF_ALL = {"/v1/alerts", "/v1/prices", "/v1/refusals", "/v1/tiers", "/v1/usage/days"}
+"""An operator who names nobody sees those of everybody, or the plan alone."""
 OPERATED = [each for each in ENDPOINTS if each.operator]
 
 

@@ -103,6 +103,14 @@ class PriceBook:
         """Return the model of that name or alias, or None."""
         return self._by_name.get(name)
 
+    def aliases(self) -> dict[str, tuple[str, ...]]:
+        """Return by the name of each model that has some the others it is called."""
+        found: dict[str, tuple[str, ...]] = {}
+        for alias, model in self._by_name.items():
+            if alias != model.name:
+                found[model.name] = (*found.get(model.name, ()), alias)
+        return found
+
     def checked_name(self, name: str, at: str) -> str:
         """Return *name* if a model is called so, and not only known by it.
 

@@ -1,9 +1,7 @@
 """What requests to the API say: members of their queries and of their bodies."""
 
-import base64
-import binascii
 from datetime import datetime
-from typing import Annotated, Self
+from typing import Annotated
 
 import msgspec
 
@@ -16,13 +14,12 @@ from metering.console.api.fields import (
     Reference,
     UsdAsked,
 )
-from metering.errors import ConfigurationError
+from metering.console.api.places import CURSOR_LENGTH_MAX
 from metering.ledger import PaymentKind
 
 __all__ = [
     "AccountsPage",
     "ChargesPage",
-    "InvoicesPage",
     "KeyRevoked",
     "NewAccount",
     "NewCredit",
@@ -30,20 +27,15 @@ __all__ = [
     "NewPayment",
     "Nothing",
     "OneInvoice",
+    "OwnedPage",
     "OwnedQuery",
-    "Place",
     "PoolsOf",
-    "RefusalsPage",
-    "RefusedPlace",
     "TierPin",
     "UsageDaysOf",
     "UsageOf",
 ]
 
 _PAGE = 50
-
-_Instant = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-_Named = Annotated[str, msgspec.Meta(pattern=PRINTABLE.replace("+", "*"))]
 
 Model = Annotated[
     str,
@@ -59,7 +51,7 @@ Cursor = Annotated[
     msgspec.Meta(
         description="`next` of the page before.",
         min_length=1,
-        max_length=4000,
+        max_length=CURSOR_LENGTH_MAX,
         pattern=PRINTABLE,
     ),
 ]
@@ -109,8 +101,8 @@ class ChargesPage(OwnedQuery, frozen=True, kw_only=True):
     limit: PageSize = _PAGE
 
 
-class InvoicesPage(OwnedQuery, frozen=True, kw_only=True):
-    """Which invoices, by id."""
+class OwnedPage(OwnedQuery, frozen=True, kw_only=True):
+    """Which page of a list."""
 
     cursor: Cursor | None = None
     limit: PageSize = _PAGE
@@ -218,13 +210,6 @@ class NewKey(_Strict, frozen=True, kw_only=True):
     ) = None
 
 
-class RefusalsPage(OwnedQuery, frozen=True, kw_only=True):
-    """Which refusals, the latest first; an operator who names nobody sees all."""
-
-    cursor: Cursor | None = None
-    limit: PageSize = _PAGE
-
-
 class PoolsOf(_Strict, frozen=True, kw_only=True):
     """What adaptive pools did; of one, or of all."""
 
@@ -243,50 +228,3 @@ class PoolsOf(_Strict, frozen=True, kw_only=True):
     hours: Annotated[
         int, msgspec.Meta(description="How far to look back.", ge=1, le=168)
     ] = 24
-
-
-class _Placed(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    def cursor(self) -> str:
-        """Return it as clients send it back."""
-        return base64.urlsafe_b64encode(msgspec.json.encode(self)).decode()
-
-    @classmethod
-    def of(cls, cursor: str) -> Self:
-        """Return the place that a cursor names.
-
-        Raises:
-            ConfigurationError: It was never given out.
-        """
-        try:
-            written = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True)
-            return msgspec.json.decode(written, type=cls)
-        except (binascii.Error, ValueError, msgspec.MsgspecError):
-            raise ConfigurationError(
-                f"cursor {cursor[:80]!r} is none. Send `next` of the page before as it"
-                " was, or none for the first page."
-            ) from None
-
-
-class Place(_Placed, frozen=True):
-    """Where a page of charges ended, as its cursor says it.
-
-    Attributes:
-        period: Of its last call.
-        admitted_ns: When that was admitted.
-        id: Its id.
-    """
-
-    period: PeriodKey
-    admitted_ns: _Instant
-    id: Reference
-
-
-class RefusedPlace(_Placed, frozen=True):
-    """Where a page of refusals ended, as its cursor says it; see `RefusalPlace`."""
-
-    minute_ns: _Instant
-    account_id: _Named
-    model: _Named
-    code: _Named
-    quota: _Named
-    tier: Annotated[int, msgspec.Meta(ge=-1, le=2**31)]

@@ -1,14 +1,13 @@
 """The answers of the API, and how they are made from what the services know."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
-from metering.accounts import ModelClass
 from metering.adaptive import PlatformState, Signal
 from metering.adaptive.law import Cause
 from metering.console.api.fields import Instant, Usd
-from metering.ledger import LineKind, PaymentKind
+from metering.ledger import LineKind
 from metering.usage import Ending, FundingMode, Usage, UsageSource
 
 __all__ = [
@@ -18,28 +17,18 @@ __all__ = [
     "ChargeRow",
     "ChargesShown",
     "CreditLeft",
-    "CreditRow",
-    "CreditsShown",
     "DayUsage",
     "InvoiceLineShown",
     "InvoiceRow",
     "InvoiceShown",
     "InvoicesShown",
-    "KeyIssued",
-    "KeyRow",
-    "KeysShown",
-    "LimitRow",
-    "LimitsShown",
     "ModelUsage",
     "NextTier",
-    "PaymentRow",
-    "PaymentsShown",
     "PeriodShown",
     "PlatformHistoryShown",
     "PlatformShown",
     "PoolHistory",
     "PoolPoint",
-    "PoolRow",
     "PoolShown",
     "RefusalRow",
     "RefusalsShown",
@@ -191,43 +180,6 @@ class UsageDaysShown(msgspec.Struct, frozen=True, kw_only=True):
     days: list[DayUsage]
 
 
-class LimitRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A request limit just now; what is not known is null, and not enforced either."""
-
-    models: Annotated[ModelClass, msgspec.Meta(description="Of which models.")]
-    name: str
-    amount: Annotated[int, msgspec.Meta(description="Requests in each period.")]
-    per_s: float
-    burst: Annotated[int, msgspec.Meta(description="Requests at once at most.")]
-    used: int | None
-    remaining: int | None
-    whole_after_s: Annotated[
-        float, msgspec.Meta(description="Seconds until nothing counts as used.")
-    ]
-
-
-class PoolRow(msgspec.Struct, frozen=True, kw_only=True):
-    """An adaptive limit: what the platform can spare for each account just now."""
-
-    pool: str
-    models: list[ModelClass]
-    state: PlatformState
-    cause: Annotated[Cause, msgspec.Meta(description="What set the limit.")]
-    limit_rpm: Annotated[
-        float, msgspec.Meta(description="Requests a minute of each account.")
-    ]
-    previous_rpm: float
-    used: int | None
-    remaining: int | None
-
-
-class LimitsShown(msgspec.Struct, frozen=True, kw_only=True):
-    """The request limits of an account."""
-
-    requests: list[LimitRow]
-    adaptive: list[PoolRow]
-
-
 class PoolShown(msgspec.Struct, frozen=True, kw_only=True):
     """What a pool of models is doing, and why."""
 
@@ -324,65 +276,6 @@ class InvoiceShown(msgspec.Struct, frozen=True, kw_only=True):
 
     invoice: InvoiceRow
     lines: list[InvoiceLineShown]
-
-
-class PaymentRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A payment."""
-
-    reference: str
-    kind: PaymentKind
-    usd: Usd
-    at: Instant
-    refers_to: str | None
-
-
-class PaymentsShown(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest payments, newest first."""
-
-    payments: list[PaymentRow]
-
-
-class CreditRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Credit that was granted or bought."""
-
-    reference: str
-    kind: Literal["promo", "paid"]
-    granted_usd: Usd
-    left_usd: Usd
-    effective: Instant
-    expires: Instant | None
-    models: list[str] | None
-    priority: int
-
-
-class CreditsShown(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest credit, newest first."""
-
-    credits: list[CreditRow]
-
-
-class KeyRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A key; its secret is kept nowhere."""
-
-    id: str
-    account: str
-    hint: Annotated[str, msgspec.Meta(description="How its secret ends.")]
-    issued: Instant
-    revoked: Instant | None
-    usage_limit_usd: Usd | None
-
-
-class KeysShown(msgspec.Struct, frozen=True, kw_only=True):
-    """The latest keys, newest first."""
-
-    keys: list[KeyRow]
-
-
-class KeyIssued(msgspec.Struct, frozen=True, kw_only=True):
-    """A new key. The secret is shown here once."""
-
-    account: str
-    secret: str
 
 
 class RefusalRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from metering.console.api import history, operating, reading
+from metering.console.api import history, limits, lists, operating, plan, reading
 from metering.console.api.asked import Nothing
 from metering.console.services import Services, Viewer
 
@@ -91,13 +91,16 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _owned("/v1/account", reading.account),
     _owned("/v1/usage", reading.usage),
     _owned("/v1/usage/days", reading.usage_days),
-    _owned("/v1/limits", reading.limits),
+    _owned("/v1/limits", limits.limits),
+    _owned("/v1/tiers", plan.tiers),
+    _owned("/v1/prices", plan.prices),
     _owned("/v1/charges", reading.charges),
     _owned("/v1/invoices", reading.invoices),
     _owned("/v1/invoice", reading.invoice),
-    _owned("/v1/payments", reading.payments),
-    _owned("/v1/credits", reading.credits_of),
-    _owned("/v1/keys", reading.keys),
+    _owned("/v1/payments", lists.payments),
+    _owned("/v1/credits", lists.credits_of),
+    _owned("/v1/keys", lists.keys),
+    _owned("/v1/alerts", lists.alerts),
     _operated("GET", "/v1/accounts", operating.accounts),
     _operated("GET", "/v1/platform", operating.platform),
     _operated("POST", "/v1/accounts", operating.create_account),

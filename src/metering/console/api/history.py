@@ -7,7 +7,7 @@ from operator import attrgetter
 from anyio import to_thread
 
 from metering.clock import NS_PER_S, iso_utc
-from metering.console.api.asked import PoolsOf, RefusalsPage, RefusedPlace
+from metering.console.api.asked import OwnedPage, PoolsOf
 from metering.console.api.documents import (
     PlatformHistoryShown,
     PoolHistory,
@@ -15,6 +15,7 @@ from metering.console.api.documents import (
     RefusalRow,
     RefusalsShown,
 )
+from metering.console.api.places import RefusalPlaced
 from metering.console.services import Services, Viewer
 from metering.stores import PoolSpan, RefusalMinute, RefusalPlace
 from metering.stores.history import MINUTE_NS
@@ -29,14 +30,14 @@ _STEPS_NS = tuple(minutes * MINUTE_NS for minutes in (1, 5, 10, 30))
 
 
 async def refusals(
-    services: Services, viewer: Viewer, query: RefusalsPage
+    services: Services, viewer: Viewer, query: OwnedPage
 ) -> RefusalsShown:
     """Refused calls by minute and reason, the latest first; an operator's of all."""
     account_id, place = viewer.sees_of_all(query.account), None
     if account_id is not None:
         await services.accounts.get(account_id)
     if query.cursor is not None:
-        at = RefusedPlace.of(query.cursor)
+        at = RefusalPlaced.of(query.cursor)
         place = RefusalPlace(
             at.minute_ns, at.account_id, at.model, at.code, at.quota, at.tier
         )
@@ -51,7 +52,7 @@ async def refusals(
     page = found[: query.limit]
     more = None
     if len(found) > len(page):
-        more = RefusedPlace(*page[-1].place).cursor()
+        more = RefusalPlaced(*page[-1].place).cursor()
     return RefusalsShown(refusals=[_refusal_row(each) for each in page], next=more)
 
 

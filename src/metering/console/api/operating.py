@@ -18,12 +18,11 @@ from metering.console.api.asked import (
 from metering.console.api.documents import (
     AccountRow,
     AccountsShown,
-    KeyIssued,
-    KeyRow,
     PlatformShown,
 )
 from metering.console.api.fields import nanoseconds
-from metering.console.api.rows import account_row, key_row, pool_shown
+from metering.console.api.lists import KeyIssued, KeyRow, key_row
+from metering.console.api.rows import account_row, pool_shown
 from metering.console.services import Services
 
 __all__ = [

@@ -1,18 +1,13 @@
 """What an account is shown of itself, and an operator of any."""
 
-from typing import TypeVar
-
-import msgspec
 from anyio import to_thread
 
-from metering.accounts import ModelClass
 from metering.clock import iso_utc
 from metering.console.api.asked import (
     ChargesPage,
-    InvoicesPage,
     OneInvoice,
+    OwnedPage,
     OwnedQuery,
-    Place,
     UsageDaysOf,
     UsageOf,
 )
@@ -20,55 +15,37 @@ from metering.console.api.documents import (
     AccountShown,
     ChargesShown,
     CreditLeft,
-    CreditsShown,
     InvoiceShown,
     InvoicesShown,
-    KeysShown,
-    LimitsShown,
-    PaymentsShown,
     PeriodShown,
-    PoolRow,
     TierShown,
     UsageDaysShown,
     UsageShown,
 )
-from metering.console.api.fields import PAGE_MAX
+from metering.console.api.limits import caller_of
+from metering.console.api.places import CallPlaced
 from metering.console.api.rows import (
     account_row,
     charge_row,
-    credit_row,
     day_usage,
     invoice_row,
     invoice_shown,
-    key_row,
-    limit_row,
     model_usage,
     next_tier,
-    payment_row,
-    pool_row,
 )
 from metering.console.problems import ProblemError
 from metering.console.services import Services, Viewer
-from metering.errors import StorageError
 from metering.ledger import Period, day_at, period_at, period_named, period_of
 from metering.money import format_usd
-from metering.quota import UNKNOWN, Demand, RateQuota, Verdict
-from metering.resolved import Resolved, resolved
 
 __all__ = [
     "account",
     "charges",
-    "credits_of",
     "invoice",
     "invoices",
-    "keys",
-    "limits",
-    "payments",
     "usage",
     "usage_days",
 ]
-
-_Row = TypeVar("_Row")
 
 
 async def account(
@@ -81,7 +58,7 @@ async def account(
 
 def _account(services: Services, account_id: str) -> AccountShown:
     now_ns, ledger = services.clock(), services.ledger
-    caller = _caller(services, account_id, now_ns)
+    caller = caller_of(services, account_id)
     period = period_of(caller.account, now_ns)
     state = ledger.period(account_id, period.key)
     row, credit = account_row(caller.account, caller.tier), caller.credit
@@ -113,18 +90,6 @@ def _account(services: Services, account_id: str) -> AccountShown:
             used_usd=format_usd(credit.used_p),
             left_usd=format_usd(credit.ceiling_p - credit.used_p),
         ),
-    )
-
-
-def _caller(services: Services, account_id: str, now_ns: int) -> Resolved:
-    """Return an account and what it may, read anew."""
-    ledger = services.ledger
-    return resolved(
-        ledger.get(account_id),
-        ledger.credit(account_id, now_ns=now_ns),
-        ledger.tiers,
-        now_ns=now_ns,
-        good_until_ns=now_ns,
     )
 
 
@@ -198,49 +163,6 @@ def _period(services: Services, account_id: str, named: str | None) -> Period:
     return period_named(named, found.time_zone, found.anchor_day)
 
 
-async def limits(services: Services, viewer: Viewer, query: OwnedQuery) -> LimitsShown:
-    """The request limits: used, remaining, and what adaptive ones are, and why."""
-    account_id, now_ns = viewer.sees(query.account), services.clock()
-    caller = await to_thread.run_sync(_caller, services, account_id, now_ns)
-    rates: list[tuple[ModelClass, Demand, RateQuota]] = [
-        (kind, demand, demand.quota)
-        for kind, demands in caller.requests.items()
-        for demand in demands
-        if kind not in caller.adaptive and isinstance(demand.quota, RateQuota)
-    ]
-    verdicts = await _left(services, [demand for _, demand, _ in rates])
-    rows = [
-        limit_row(kind, demand.name, quota, verdict)
-        for (kind, demand, quota), verdict in zip(rates, verdicts, strict=True)
-    ]
-    return LimitsShown(requests=rows, adaptive=await _adaptive(services, caller))
-
-
-async def _adaptive(services: Services, caller: Resolved) -> list[PoolRow]:
-    platform, models = services.platform, sorted(caller.adaptive)
-    if platform is None or not models:
-        return []
-    pools, now = platform.demands(caller.account.id), platform.explain()
-    verdicts = await _left(services, list(pools.values()))
-    kinds: list[ModelClass] = list(models)
-    return [
-        pool_row(name, kinds, now[name], demand.quota, verdict)
-        for (name, demand), verdict in zip(pools.items(), verdicts, strict=True)
-        if isinstance(demand.quota, RateQuota)
-    ]
-
-
-async def _left(services: Services, demands: list[Demand]) -> tuple[Verdict, ...]:
-    """Return what is left; unknown where the store is away."""
-    free = [msgspec.structs.replace(demand, cost=0) for demand in demands]
-    if not free:
-        return ()
-    try:
-        return await services.limits.peek(free, now_ns=services.clock())
-    except StorageError:
-        return tuple(Verdict(0, UNKNOWN) for _ in free)
-
-
 async def charges(
     services: Services, viewer: Viewer, query: ChargesPage
 ) -> ChargesShown:
@@ -252,7 +174,7 @@ async def charges(
 def _charges(services: Services, account_id: str, query: ChargesPage) -> ChargesShown:
     ledger, place = services.ledger, None
     if query.cursor is not None:
-        at = Place.of(query.cursor)
+        at = CallPlaced.of(query.cursor)
         place = at.period, at.admitted_ns, at.id
     period = _period(services, account_id, query.period)
     found = ledger.events(
@@ -268,7 +190,7 @@ def _charges(services: Services, account_id: str, query: ChargesPage) -> Charges
     more = None
     if len(found) > len(page):
         last = page[-1].event
-        more = Place(last.period, last.admitted_ns, last.id).cursor()
+        more = CallPlaced(last.period, last.admitted_ns, last.id).cursor()
     return ChargesShown(
         charges=[charge_row(now[key], charge_p) for key, charge_p in posted_p.items()],
         next=more,
@@ -276,7 +198,7 @@ def _charges(services: Services, account_id: str, query: ChargesPage) -> Charges
 
 
 async def invoices(
-    services: Services, viewer: Viewer, query: InvoicesPage
+    services: Services, viewer: Viewer, query: OwnedPage
 ) -> InvoicesShown:
     """Invoices of an account, by id."""
     account_id, limit = viewer.sees(query.account), query.limit
@@ -304,35 +226,3 @@ async def invoice(
             " period is closed; /v1/invoices lists them.",
         )
     return invoice_shown(found)
-
-
-async def payments(
-    services: Services, viewer: Viewer, query: OwnedQuery
-) -> PaymentsShown:
-    """The latest payments of an account, newest first, at most 200."""
-    account_id = viewer.sees(query.account)
-    await services.accounts.get(account_id)
-    found = await to_thread.run_sync(services.ledger.payments, account_id)
-    return PaymentsShown(payments=[payment_row(each) for each in _latest(found)])
-
-
-async def credits_of(
-    services: Services, viewer: Viewer, query: OwnedQuery
-) -> CreditsShown:
-    """The latest credit of an account, newest first, at most 200."""
-    account_id = viewer.sees(query.account)
-    await services.accounts.get(account_id)
-    found = await to_thread.run_sync(services.ledger.grants, account_id)
-    return CreditsShown(credits=[credit_row(each) for each in _latest(found)])
-
-
-async def keys(services: Services, viewer: Viewer, query: OwnedQuery) -> KeysShown:
-    """The latest keys of an account, newest first, at most 200; also revoked ones."""
-    account_id = viewer.sees(query.account)
-    await services.accounts.get(account_id)
-    found = await to_thread.run_sync(services.ledger.keys, account_id)
-    return KeysShown(keys=[key_row(each) for each in _latest(found)])
-
-
-def _latest(oldest_first: list[_Row]) -> list[_Row]:
-    return oldest_first[: -PAGE_MAX - 1 : -1]

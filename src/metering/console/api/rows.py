@@ -1,50 +1,37 @@
 """How the rows of answers are made from what the ledger and the stores know."""
 
-from metering.accounts import Account, ApiKey, ModelClass, Tier, TierBook
-from metering.adaptive import REQUEST_COST, Explanation
-from metering.clock import NS_PER_S, iso_utc
+from metering.accounts import Account, Tier, TierBook
+from metering.adaptive import Explanation
+from metering.clock import iso_utc
 from metering.console.api.documents import (
     AccountRow,
     ChargeRow,
-    CreditRow,
     DayUsage,
     InvoiceLineShown,
     InvoiceRow,
     InvoiceShown,
-    KeyRow,
-    LimitRow,
     ModelUsage,
     NextTier,
-    PaymentRow,
-    PoolRow,
     PoolShown,
     TierShown,
 )
 from metering.ledger import (
     CENT_P,
-    CreditGrant,
     Invoice,
     InvoiceLine,
-    Payment,
     Standing,
 )
 from metering.money import format_usd
-from metering.quota import UNKNOWN, RateQuota, Verdict
 from metering.stores import UsageDay, UsageTotal
 
 __all__ = [
     "account_row",
     "charge_row",
-    "credit_row",
     "day_usage",
     "invoice_row",
     "invoice_shown",
-    "key_row",
-    "limit_row",
     "model_usage",
     "next_tier",
-    "payment_row",
-    "pool_row",
     "pool_shown",
 ]
 
@@ -95,47 +82,6 @@ def day_usage(day: UsageDay) -> DayUsage:
         calls=day.calls,
         usage=day.usage,
         charge_usd=format_usd(day.charge_p),
-    )
-
-
-def limit_row(
-    kind: ModelClass, name: str, quota: RateQuota, verdict: Verdict
-) -> LimitRow:
-    """Return a limit and what is left of it."""
-    left, burst = verdict.remaining, quota.burst or quota.amount
-    known = left != UNKNOWN
-    return LimitRow(
-        models=kind,
-        name=name,
-        amount=quota.amount,
-        per_s=quota.per_ns / NS_PER_S,
-        burst=burst,
-        used=burst - left if known else None,
-        remaining=left if known else None,
-        whole_after_s=verdict.reset_after_ns / NS_PER_S,
-    )
-
-
-def pool_row(
-    pool: str,
-    models: list[ModelClass],
-    now: Explanation,
-    quota: RateQuota,
-    verdict: Verdict,
-) -> PoolRow:
-    """Return an adaptive limit, what is left of it and what set it."""
-    known = verdict.remaining != UNKNOWN
-    left = verdict.remaining // REQUEST_COST if known else None
-    burst = (quota.burst or quota.amount) // REQUEST_COST
-    return PoolRow(
-        pool=pool,
-        models=models,
-        state=now.state,
-        cause=now.cause,
-        limit_rpm=now.limit_rpm,
-        previous_rpm=now.previous_rpm,
-        used=None if left is None else max(0, burst - left),
-        remaining=left,
     )
 
 
@@ -223,45 +169,6 @@ def _line(line: InvoiceLine) -> InvoiceLineShown:
         usage=line.usage,
         amount_usd=format_usd(line.amount_p),
         shown_usd=format_usd(line.cents * CENT_P),
-    )
-
-
-def payment_row(payment: Payment) -> PaymentRow:
-    """Return a payment."""
-    return PaymentRow(
-        reference=payment.reference,
-        kind=payment.kind,
-        usd=format_usd(payment.amount_p),
-        at=iso_utc(payment.at_ns),
-        refers_to=payment.refers_to,
-    )
-
-
-def credit_row(grant: CreditGrant) -> CreditRow:
-    """Return credit and what is left of it."""
-    expires_ns, models = grant.expires_ns, grant.models
-    return CreditRow(
-        reference=grant.id,
-        kind=grant.kind,
-        granted_usd=format_usd(grant.amount_p),
-        left_usd=format_usd(grant.left_p),
-        effective=iso_utc(grant.effective_ns),
-        expires=None if expires_ns is None else iso_utc(expires_ns),
-        models=None if models is None else list(models),
-        priority=grant.priority,
-    )
-
-
-def key_row(key: ApiKey) -> KeyRow:
-    """Return a key."""
-    revoked_ns = key.revoked_ns
-    return KeyRow(
-        id=key.id,
-        account=key.account_id,
-        hint=key.hint,
-        issued=iso_utc(key.created_ns),
-        revoked=None if revoked_ns is None else iso_utc(revoked_ns),
-        usage_limit_usd=_usd_or_none(key.usage_limit_p),
     )
 
 

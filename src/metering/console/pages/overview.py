@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from metering.clock import NS_PER_S
-from metering.console.api import reading
+from metering.console.api import limits, reading
 from metering.console.api.asked import OwnedQuery, UsageDaysOf
 from metering.console.api.documents import PeriodShown
 from metering.console.pages.measures import MEASURES, daily
@@ -59,7 +59,7 @@ async def overview(look: Look, query: OwnedQuery) -> Answer:
 async def limits(look: Look, query: OwnedQuery) -> Answer:
     """Show what is left of the request limits just now."""
     del query
-    shown = await reading.limits(look.services, look.viewer, look.asked(OwnedQuery))
+    shown = await limits.limits(look.services, look.viewer, look.asked(OwnedQuery))
     return {"limits": shown}
 
 
