@@ -6,8 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.application import Sphinx
+from sphinx.domains.python import PyObject
+from sphinx.util.typing import stringify_annotation
+from starlette.types import ASGIApp, Scope
 
 from metering import __version__
+from metering.asgi.parts import Identify
+from metering.asgi.subjects import Subject
+from metering.asgi.tokenizer import CountTokens
+from metering.gauges import ReadQueue
 
 project = "metering"
 project_copyright = "the metering authors, Apache-2.0"
@@ -21,7 +28,7 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False
-smartquotes = False
+smartquotes_action = "D"  # dashes alone
 
 # Headings can be linked to as a forge names them, and all that are not found are told.
 myst_heading_anchors = 4
@@ -39,14 +46,17 @@ nitpick_ignore = [
 
 # What stands between single backticks in a docstring is code, as it is in Markdown.
 default_role = "code"
+highlight_language = "text"
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
-autodoc_typehints = "description"
-autodoc_typehints_description_target = "documented"
-autodoc_class_signature = "mixed"
+autodoc_preserve_defaults = True
+napoleon_use_ivar = True
+napoleon_use_param = False
+napoleon_attr_annotations = False  # Signatures have the types.
 add_module_names = False
+toc_object_entries = False  # They would be copied into the menu of every page.
 python_display_short_literal_types = True
-python_maximum_signature_line_length = 72
+python_maximum_signature_line_length = 110
 
 # The index of a section lists its pages, for readers on a forge: that list is the menu.
 LISTED = re.compile(r"\]\(((?:[\w-]+/)?[\w-]+)\.md\)")
@@ -69,7 +79,41 @@ def skip_field(
     return True if isinstance(value, FIELD) else None
 
 
+for field in PyObject.doc_field_types:
+    if field.name == "variable":
+        field.label = "Attributes"  # As in the sources; Sphinx says "Variables".
+
+ALIASES = {
+    "CountTokens": CountTokens,
+    "ASGIApp": ASGIApp,
+    "~metering.asgi.parts.Identify": Identify,
+    "~metering.asgi.subjects.Subject": Subject,
+    "ReadQueue": ReadQueue,
+    "Scope": Scope,
+}
+SPELLED_OUT = {
+    stringify_annotation(alias, "smart"): name for name, alias in ALIASES.items()
+}
+
+
+def name_aliases(
+    _app: Sphinx,
+    _kind: str,
+    _name: str,
+    _of: object,
+    _options: object,
+    parameters: str | None,
+    returned: str | None,
+) -> tuple[str | None, str | None]:
+    """Write aliases of types by their names, as the source has them."""
+    for spelled_out, name in SPELLED_OUT.items():
+        parameters = parameters and parameters.replace(spelled_out, name)
+        returned = returned and returned.replace(spelled_out, name)
+    return parameters, returned
+
+
 def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("source-read", add_menu)
     app.connect("autodoc-skip-member", skip_field)
+    app.connect("autodoc-process-signature", name_aliases)
