@@ -22,7 +22,7 @@ def test_all_agrees(run, acme):  # noqa: ARG001 - its ledger
         ended.document["moved_usd"],
         ended.document["unposted"],
     )
-    assert (0, True) == (told.code, "All 16 checks agree." in told.out)
+    assert (0, True) == (told.code, "All 17 checks agree." in told.out)
 
 
 def test_what_is_off_is_told(run, home, acme):  # noqa: ARG001 - its ledger

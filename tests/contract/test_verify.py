@@ -24,6 +24,7 @@ from metering.testing.contracts.samples import (
     taken_back,
     used,
 )
+from metering.usage import Usage
 
 GLM = "zai-org/GLM-4.7"
 PRICE = PriceVersion(
@@ -111,6 +112,7 @@ PERIOD = ("acme", "period 2026-01")
 KEY = ("acme", "key key-acme-1, period 2026-01")
 PROMO = ("acme", "grant promo")
 ALL = ("acme", "")
+DAYS = ("acme", f"period 2026-01, model {GLM}")
 
 ALTERED = {
     "UPDATE usage_events SET charge_p = charge_p + 7 WHERE id = '01'": [
@@ -118,6 +120,7 @@ ALTERED = {
         ("period_spent", *PERIOD, -7),
         ("key_spent", *KEY, -7),
         ("revenue", *ALL, -7),
+        ("days", *DAYS, -7),
     ],
     "UPDATE usage_events SET price_version = 'unheard of' WHERE id = '03'": [
         ("price", "acme", f"model {GLM}, price unheard of", 30 * PICO)
@@ -175,6 +178,12 @@ ALTERED = {
         ("grant_drawn", *PROMO, -1),
     ],
     "UPDATE invoices SET residual_p = residual_p + 8": [("invoice", *PERIOD, -8)],
+    "UPDATE usage_days SET charge_p = charge_p - 4 WHERE account_id = 'nobody'": [
+        ("days", "nobody", f"period 2026-01, model {GLM}", -4)
+    ],
+    "UPDATE usage_days SET calls = calls + 2 WHERE account_id = 'trial'": [
+        ("days", "trial", f"period 2026-01, model {GLM}, calls +2", 0)
+    ],
     "DELETE FROM price_versions": [
         ("price", name, f"model {GLM}, price {PRICE.id}", charged_p)
         for name, charged_p in (
@@ -233,6 +242,32 @@ def test_sums_beyond_64_bits_are_compared(url):
     alter(url, "UPDATE transfers SET amount_p = amount_p + 1 WHERE id = 2")
 
     assert ([], [("revenue", "acme", "", 1)]) == (before, found(url))
+
+
+def test_days_beyond_64_bits_are_compared(url):
+    """What is off by a carry is off by all of it, and each period is told by itself."""
+    huge: dict[str, Any] = {"usage": Usage(images=2**63 - 1)}
+    with closing(SqlLedger(url, tiers=PLAN)) as ledger:
+        ledger.post([used(f"{n}", 0, **huge) for n in range(3)])
+        ledger.post([used("4", 0, admitted_ns=FEBRUARY_NS, **huge)])
+    before = found(url)
+    carry = f"period 2026-01, model {GLM}, images +{4 * 10**18}"
+    alter(
+        url,
+        "UPDATE usage_days SET images_carry = images_carry + 1"
+        " WHERE period = '2026-01'",
+    )
+
+    assert ([], [("days", "acme", carry, 0)]) == (before, found(url))
+
+
+def test_a_day_that_is_gone_is_found(filled):
+    """As the whole of what its calls used and cost."""
+    alter(filled, "DELETE FROM usage_days WHERE account_id = 'nobody'")
+
+    told = "calls -1, input_tokens -10, output_tokens -5, requests -1"
+    place = f"period 2026-01, model {GLM}, {told}"
+    assert [("days", "nobody", place, -PICO)] == found(filled)
 
 
 def test_of_many_findings_the_first_are_told(filled):

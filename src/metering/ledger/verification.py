@@ -23,6 +23,7 @@ CheckName = Literal[
     "books",
     "price",
     "invoice",
+    "days",
 ]
 
 CHECKS: dict[CheckName, str] = {
@@ -42,6 +43,7 @@ CHECKS: dict[CheckName, str] = {
     "books": "an amount moves between accounts of the books, of one owner",
     "price": "each charge was made by a price that is known",
     "invoice": "the total of an invoice is the sum of its lines, rounded as it says",
+    "days": "what is told of days is what their calls used and cost, as posted",
 }
 """What each check claims."""
 

@@ -19,7 +19,7 @@ from sqlalchemy import (
 )
 
 from metering.backends.sql import schema
-from metering.backends.sql.reading import exact_sum, joined_sum
+from metering.backends.sql.reading import LIMB, exact_sum, joined_sum
 from metering.ledger import OF_CORRECTION, OF_PAYMENT, TAKEN_BACK
 from metering.ledger.books import CASH, REVENUE
 from metering.ledger.verification import CheckName, Finding
@@ -28,8 +28,6 @@ __all__ = ["Found", "differing_sums"]
 
 Found = Callable[[Connection, int], list[Finding]]
 """Returns findings, at most so many."""
-
-_LIMB = 1_000_000
 
 _accounts = schema.accounts.c
 _corrections = schema.corrections.c
@@ -340,7 +338,7 @@ def _differing(check: _Sum, connection: Connection, findings_max: int) -> list[F
     wanted = (
         select(*of, *sums)
         .group_by(*of)
-        .having(or_(low % _LIMB != 0, high + low // _LIMB != 0))
+        .having(or_(low % LIMB != 0, high + low // LIMB != 0))
         .order_by(*of)
         .limit(findings_max)
     )

@@ -29,6 +29,7 @@ from metering.ledger import (
 from metering.stores import ChargedEvent
 
 __all__ = [
+    "LIMB",
     "accounts",
     "credit",
     "draws_of_events",
@@ -45,7 +46,9 @@ __all__ = [
 
 _Item = TypeVar("_Item")
 _SLICE = 500
-_LIMB = 1_000_000
+
+LIMB = 1_000_000
+"""Sums are told in so many, and what is left over."""
 
 
 def sliced(items: Iterable[_Item]) -> Iterator[Sequence[_Item]]:
@@ -57,12 +60,12 @@ def sliced(items: Iterable[_Item]) -> Iterator[Sequence[_Item]]:
 
 def exact_sum(column: ColumnElement[int]) -> tuple[ColumnElement[int], ...]:
     """Return two sums that `joined_sum` joins: one alone may not fit into 64 bits."""
-    return func.sum(column // _LIMB), func.sum(column % _LIMB)
+    return func.sum(column // LIMB), func.sum(column % LIMB)
 
 
 def joined_sum(high: int | None, low: int | None) -> int:
     """Return the sum of which `exact_sum` gave the parts; of no rows it is 0."""
-    return int(high or 0) * _LIMB + int(low or 0)
+    return int(high or 0) * LIMB + int(low or 0)
 
 
 def period(connection: Connection, account_id: str, key: str) -> PeriodState:

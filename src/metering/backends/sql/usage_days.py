@@ -27,7 +27,14 @@ from metering.ledger import day_at
 from metering.stores import UsageDay, UsageTotal
 from metering.usage import Usage, UsageEvent
 
-__all__ = ["add_to_days", "days", "days_of_all", "exact_day_sum", "totals"]
+__all__ = [
+    "add_to_days",
+    "days",
+    "days_of_all",
+    "exact_day_sum",
+    "joined_day_sum",
+    "totals",
+]
 
 _rows = schema.usage_days.c
 _COLUMNS = tuple(_rows.keys())
@@ -124,7 +131,7 @@ def _added_up(
     wanted = select(*by, func.sum(_rows.calls), *sums).where(*where)
     for row in connection.execute(wanted.group_by(*by).order_by(*by)):
         of, (calls, *parts) = row[: len(by)], row[len(by) :]
-        *used, charge_p = map(_joined, parts[::3], parts[1::3], parts[2::3])
+        *used, charge_p = map(joined_day_sum, parts[::3], parts[1::3], parts[2::3])
         yield (*of, int(calls), Usage(*used), charge_p)
 
 
@@ -133,5 +140,6 @@ def exact_day_sum(name: str) -> tuple[ColumnElement[int], ...]:
     return *exact_sum(_rows[name]), func.sum(_rows[f"{name}_carry"])
 
 
-def _joined(high: int, low: int, carry: int) -> int:
+def joined_day_sum(high: int, low: int, carry: int) -> int:
+    """Return the sum of which `exact_day_sum` gave the parts."""
     return joined_sum(high, low) + int(carry) * schema.DAY_SUM_END

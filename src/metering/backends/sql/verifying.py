@@ -12,7 +12,8 @@ from sqlalchemy import Column, Connection, func, select
 
 from metering.backends.sql import schema
 from metering.backends.sql.database import database_of
-from metering.backends.sql.invariants import differing_sums
+from metering.backends.sql.day_checks import differing_days
+from metering.backends.sql.invariants import Found, differing_sums
 from metering.backends.sql.oddities import row_checks
 from metering.backends.sql.reading import exact_sum, joined_sum
 from metering.ledger.verification import CheckName, Finding, Verification
@@ -65,7 +66,8 @@ def _verified(
 ) -> Verification:
     findings: list[Finding] = []
     more: list[CheckName] = []
-    for name, found in (*differing_sums(), *row_checks()):
+    of_days: tuple[CheckName, Found] = ("days", differing_days)
+    for name, found in (*differing_sums(), *row_checks(), of_days):
         on_check(name)
         some = found(connection, findings_max + 1)
         findings += some[:findings_max]

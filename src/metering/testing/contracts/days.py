@@ -24,7 +24,9 @@ _numbers = count()
 _leaves = st.integers(0, 2**63 - 1)
 _calls = st.lists(
     st.tuples(
-        st.integers(at("2025-12-30T00:00"), at("2026-02-02T00:00")),
+        st.sampled_from([at(f"2026-01-{day}") for day in ("01", "15", "16")]).flatmap(
+            lambda midnight_ns: st.integers(midnight_ns - 1, midnight_ns)
+        ),
         st.sampled_from([_GLM, "another"]),
         st.builds(Usage, *[_leaves] * len(Usage.__struct_fields__)),
         st.integers(0, 10**15),
@@ -110,6 +112,16 @@ class DaysContract:
             UsageDay("2026-02-01", _GLM, 1, one, 4),
         ] == found
         assert found[1:2] == of_another
+
+    def test_days_beyond_64_bits_are_exact(self, ledger: Ledger) -> None:
+        """However many batches it takes to get there."""
+        open_account(ledger)
+        for number in range(4):
+            huge = Usage(images=3 * 10**18 + number)
+            ledger.post([used(f"e{number}", 0, usage=huge)])
+
+        (day,) = ledger.days("acme", "2026-01")
+        assert 12 * 10**18 + 6 == day.usage.images
 
     def test_days_are_told_as_they_were_posted(self, ledger: Ledger) -> None:
         """A charge that is taken back may be followed by more than one cell holds."""
