@@ -49,6 +49,7 @@ from metering.console.services import Services, checked_token
 from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
 from metering.gauges import ReadQueue
+from metering.historian import Historian
 from metering.left_calls import LeftCalls
 from metering.limiter import Limiter
 from metering.log import Log
@@ -187,7 +188,18 @@ class Metering:
             settle_ns=plan.settle_ns,
         )
         self.corrections = Corrections(self.ledger, change, self._limiter, clock=clock)
-        self._upkeep = Upkeep({"expire_credit": self.billing.expire_credit})
+        self._historian = Historian(
+            self.ledger.history,
+            clock=clock,
+            models=names,
+            look=None if self.platform is None else self.platform.look,
+        )
+        self._upkeep = Upkeep(
+            {
+                "expire_credit": self.billing.expire_credit,
+                "forget_history": self._historian.forget,
+            }
+        )
         self._parts = replace(
             settings_of(plan),
             routes=routes_of(plan.routes, dialects),
@@ -201,6 +213,7 @@ class Metering:
             identify=identify,
             tokenizer=None if count_tokens is None else Tokenizer(count_tokens),
             observers=self._observers,
+            on_refused=self._historian.refused,
             ready=self.start,
         )
         self._cold = cold
@@ -280,6 +293,7 @@ class Metering:
                 await to_thread.run_sync(self._open)
                 await self._limiter.prepare()
                 self._upkeep.start()
+                self._historian.start()
                 if self._roster is not None:
                     self._roster.start()
                 self._started = True
@@ -289,6 +303,7 @@ class Metering:
         if self._started:
             self._started = False
             self._upkeep.stop()
+            self._historian.stop()
             if self._roster is not None:
                 await self._roster.stop()
             await self._limiter.close(SETTLE_S)
@@ -374,6 +389,7 @@ class Metering:
 
     def _close(self) -> None:
         self._recorder.stop(STOP_S)
+        self._historian.write()
         if self._sender is not None:
             self._sender.stop()
         self.ledger.close()

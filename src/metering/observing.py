@@ -21,6 +21,7 @@ class RefusedCall:
 
     Attributes:
         id: The call's.
+        account_id: Whose it was; None where nobody knows the caller.
         code: Why, such as "rate_limit_exceeded".
         status: HTTP status of the answer.
         quota: Name of the quota that refused; "" if none did.
@@ -32,6 +33,7 @@ class RefusedCall:
     """
 
     id: str
+    account_id: str | None
     code: str
     status: int
     quota: str

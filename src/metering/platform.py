@@ -120,6 +120,7 @@ class Upstream:
         if read_queue is not None:
             self._gauge = Gauge(name, read_queue, self._queue_is)
         self._nodes = 1
+        self._asked = False
         self._told: tuple[str, int] = ("normal", -TOLD_EVERY_NS)
 
     @property
@@ -139,10 +140,12 @@ class Upstream:
 
     def limited(self, account_id: str) -> None:
         """Tell that a call of class 0 was refused by its account's limit."""
+        self._asked = True
         self.pool.over(account_id, klass=0, now_ns=self._clock())
 
     def ask(self, call: Arrival) -> Busy | None:
         """Ask for a call: None if it goes upstream, perhaps after a `wait`."""
+        self._asked = True
         now_ns = self._clock()
         verdict = self.pool.arrive(
             call.call_id,
@@ -202,6 +205,11 @@ class Upstream:
     def explain(self) -> Explanation:
         """Return what the platform is doing and why."""
         return self.pool.explain(self._clock())
+
+    def look(self) -> Explanation | None:
+        """Do as `explain`; None if nobody asked since the last look, and none runs."""
+        asked, self._asked = self._asked, False
+        return self.explain() if asked or self.in_use else None
 
     def _queue_is(self, length: float) -> None:
         # The platform tells of the calls of all nodes; those of the others are alike.
@@ -296,6 +304,11 @@ class Platform:
     def explain(self) -> dict[str, Explanation]:
         """Return what each pool is doing and why."""
         return {name: one.explain() for name, one in self._upstreams.items()}
+
+    def look(self) -> dict[str, Explanation]:
+        """Return what the pools are doing that were asked for since the last look."""
+        looks = {name: one.look() for name, one in self._upstreams.items()}
+        return {name: now for name, now in looks.items() if now is not None}
 
     def tick(self) -> None:
         """Let time pass; done ten times a second by itself while calls wait or run."""

@@ -411,6 +411,7 @@ async def test_an_observer_that_fails_stops_no_call_and_no_other_observer():
     observers.call_ended(event(), ())
     observers.limits_asked(1, answered=True)
     refused = RefusedCall(
+        account_id=None,
         id="1",
         code="platform_busy",
         status=503,

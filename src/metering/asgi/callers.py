@@ -8,7 +8,7 @@ from metering.asgi.refusal import Refusal
 from metering.resolved import Resolved
 from metering.tiers import TierResolver
 
-__all__ = ["caller_of"]
+__all__ = ["caller_of", "known_caller", "why_suspended"]
 
 _BEARER = b"bearer "
 _KEY_LENGTH_MAX = 1024
@@ -17,7 +17,27 @@ _KEY_LENGTH_MAX = 1024
 async def caller_of(
     scope: Scope, parts: Parts, resolver: TierResolver, *, fresh: bool = False
 ) -> Resolved | Refusal:
-    """Return whose request it is, or why it is nobody's.
+    """Return who may call, or why nobody may; else as `known_caller`."""
+    caller = await known_caller(scope, parts, resolver, fresh=fresh)
+    if isinstance(caller, Refusal):
+        return caller
+    return why_suspended(caller) or caller
+
+
+def why_suspended(caller: Resolved) -> Refusal | None:
+    """Return why an account that is known may not call, or None if it may."""
+    if not caller.account.suspended:
+        return None
+    return Refusal(
+        "account_suspended",
+        f"Account {caller.account.id!r} is suspended. Ask its operator.",
+    )
+
+
+async def known_caller(
+    scope: Scope, parts: Parts, resolver: TierResolver, *, fresh: bool = False
+) -> Resolved | Refusal:
+    """Return whose request it is, also if suspended, or why it is nobody's.
 
     Args:
         scope: The request's.
@@ -28,18 +48,6 @@ async def caller_of(
     Raises:
         StorageError: The ledger is down and nothing is remembered.
     """
-    caller = await _known(scope, parts, resolver, fresh=fresh)
-    if isinstance(caller, Resolved) and caller.account.suspended:
-        return Refusal(
-            "account_suspended",
-            f"Account {caller.account.id!r} is suspended. Ask its operator.",
-        )
-    return caller
-
-
-async def _known(
-    scope: Scope, parts: Parts, resolver: TierResolver, *, fresh: bool
-) -> Resolved | Refusal:
     if parts.identify is not None:
         account_id = await parts.identify(scope)
     else:

@@ -17,7 +17,7 @@ from metering.dialects.known import DIALECT_BY_PATH
 from metering.journal import Journal
 from metering.limit_rules import LimitRule
 from metering.limiter import Limiter
-from metering.observing import Observers
+from metering.observing import Observers, RefusedCall
 from metering.platform import Platform
 from metering.tiers import TierResolver
 
@@ -56,6 +56,7 @@ class Parts:
         durable: Whether a call waits for its journal lines to reach the disk.
         log_calls: Whether each call is logged.
         observers: Who is told of calls.
+        on_refused: Called with each refused call, whoever observes; None: nobody.
         ready: Awaited before the first call; starts what works in the background.
     """
 
@@ -83,4 +84,5 @@ class Parts:
     durable: bool = False
     log_calls: bool = False
     observers: Observers = field(default_factory=Observers)
+    on_refused: Callable[[RefusedCall], None] | None = None
     ready: Callable[[], Awaitable[None]] | None = None

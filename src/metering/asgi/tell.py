@@ -1,4 +1,4 @@
-"""Who hears of a refusal: the operator in the log, and those who observe calls."""
+"""Who hears of a refusal: the operator in the log, the history, and observers."""
 
 from metering.asgi.context import Call
 from metering.asgi.parts import Parts
@@ -12,7 +12,7 @@ _log = Log()
 
 
 def tell_refused(call: Call, refusal: Refusal, parts: Parts) -> None:
-    """Write the one log event of a refusal, and tell the observers."""
+    """Write the one log event of a refusal, and tell the history and the observers."""
     _log.info(
         "call_refused",
         call=call.id,
@@ -21,16 +21,20 @@ def tell_refused(call: Call, refusal: Refusal, parts: Parts) -> None:
         code=refusal.code,
         quota=refusal.quota or None,
     )
-    if parts.observers.told:
-        refused = RefusedCall(
-            id=call.id,
-            code=refusal.code,
-            status=refusal.status,
-            quota=refusal.quota,
-            tier=None if call.caller is None else call.caller.tier.level,
-            model=call.model[:NAME_SHOWN_MAX],
-            dialect=call.dialect.name,
-            began_ns=call.now_ns,
-            ended_ns=parts.clock(),
-        )
-        parts.observers.call_refused(refused, call.request_headers)
+    if parts.on_refused is None and not parts.observers.told:
+        return
+    refused = RefusedCall(
+        id=call.id,
+        account_id=None if call.caller is None else call.caller.account.id,
+        code=refusal.code,
+        status=refusal.status,
+        quota=refusal.quota,
+        tier=None if call.caller is None else call.caller.tier.level,
+        model=call.model[:NAME_SHOWN_MAX],
+        dialect=call.dialect.name,
+        began_ns=call.now_ns,
+        ended_ns=parts.clock(),
+    )
+    if parts.on_refused is not None:
+        parts.on_refused(refused)
+    parts.observers.call_refused(refused, call.request_headers)

@@ -3,7 +3,7 @@
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from metering.asgi.admission import StaleAccountError
-from metering.asgi.callers import caller_of
+from metering.asgi.callers import known_caller, why_suspended
 from metering.asgi.context import Call, call_of
 from metering.asgi.parts import Parts
 from metering.asgi.piece import Piece
@@ -59,8 +59,8 @@ class TierMiddleware(Piece):
     async def _resolve(
         self, call: Call, scope: Scope, *, fresh: bool
     ) -> Refusal | None:
-        caller = await caller_of(scope, self.parts, self._resolver, fresh=fresh)
+        caller = await known_caller(scope, self.parts, self._resolver, fresh=fresh)
         if isinstance(caller, Refusal):
             return caller
         call.caller = caller
-        return None
+        return why_suspended(caller)
