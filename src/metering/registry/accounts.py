@@ -119,7 +119,11 @@ class Accounts:
         return self._ledger.tiers.tier_of(account, self._clock())
 
     async def issue_key(
-        self, account_id: str, *, usage_limit: str | None = None
+        self,
+        account_id: str,
+        *,
+        usage_limit: str | None = None,
+        in_use_max: int | None = None,
     ) -> str:
         """Return a new API key. It is shown here once; only its hash is stored.
 
@@ -127,10 +131,13 @@ class Accounts:
             account_id: Whose calls it lets in.
             usage_limit: What calls with it may cost in a month, in dollars; None: as
                 much as the account may.
+            in_use_max: How many keys that are not revoked the account may have with
+                it; None: any number.
 
         Raises:
             AccountNotFoundError: There is no such account.
             ConfigurationError: The limit is no amount of dollars.
+            LedgerError: The account has that many.
         """
         limit_p = None if usage_limit is None else parse_usd(usage_limit)
         if limit_p is not None and not 0 < limit_p <= AMOUNT_MAX_P:
@@ -149,7 +156,8 @@ class Accounts:
             created_ns=now_ns,
             usage_limit_p=limit_p,
         )
-        await to_thread.run_sync(self._ledger.add_key, key)
+        add = partial(self._ledger.add_key, key, in_use_max=in_use_max)
+        await to_thread.run_sync(add)
         await self._change.tell_key(key)
         _log.info("key_issued", account=account_id, key=key.id)
         return secret

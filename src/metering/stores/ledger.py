@@ -79,11 +79,17 @@ class AccountStore(Protocol):
         """Return the key of that hash with its account, or None. Also revoked ones."""
         ...
 
-    def add_key(self, key: ApiKey) -> None:
+    def add_key(self, key: ApiKey, *, in_use_max: int | None = None) -> None:
         """Add a key to an existing account.
+
+        Args:
+            key: The key.
+            in_use_max: How many keys that are not revoked the account may have with it;
+                None: any number.
 
         Raises:
             AccountNotFoundError: There is no such account.
+            LedgerError: The key is known already, or the account has that many.
         """
         ...
 

@@ -91,10 +91,6 @@ class Listing(Protocol):
         """Return a key by its id, also a revoked one, or None."""
         ...
 
-    def keys_in_use(self, account_id: str) -> int:
-        """Return how many keys of an account are not revoked."""
-        ...
-
     def alerts(
         self,
         account_id: str | None,

@@ -1,7 +1,7 @@
 """Accounts and keys in SQL, within a transaction that the caller has begun."""
 
 from msgspec.structs import asdict
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, func, select, update
 
 from metering.accounts import Account, ApiKey, TierBook
 from metering.backends.sql import reading, schema
@@ -14,6 +14,7 @@ from metering.backends.sql.rules import (
     known_key,
     no_account,
     no_key,
+    too_many_keys,
 )
 from metering.backends.sql.transfers import book
 from metering.backends.sql.upsert import insert
@@ -125,9 +126,15 @@ def find_key(connection: Connection, key_hash: str, now_ns: int) -> KeyRecord | 
     return KeyRecord(key, account, reading.credit(connection, account.id, now_ns))
 
 
-def add_key(connection: Connection, key: ApiKey) -> None:
+def add_key(connection: Connection, key: ApiKey, in_use_max: int | None) -> None:
     """Add a key to an existing account."""
     get(connection, key.account_id, to_write=True)
+    if in_use_max is not None:
+        in_use = select(func.count()).where(
+            _keys.account_id == key.account_id, _keys.revoked_ns.is_(None)
+        )
+        if connection.execute(in_use).scalar_one() >= in_use_max:
+            raise too_many_keys(key.account_id, in_use_max)
     added = connection.execute(
         insert(schema.api_keys)
         .values(asdict(key))

@@ -155,9 +155,9 @@ class SqlLedger:
         """Return a key and its account; see `AccountStore.find_key`."""
         return self._read(identity.find_key, key_hash, now_ns)
 
-    def add_key(self, key: ApiKey) -> None:
+    def add_key(self, key: ApiKey, *, in_use_max: int | None = None) -> None:
         """Add a key; see `AccountStore.add_key`."""
-        self._write(identity.add_key, key)
+        self._write(identity.add_key, key, in_use_max)
 
     def revoke_key(self, key_id: str, *, now_ns: int) -> ApiKey:
         """Revoke a key; see `AccountStore.revoke_key`."""

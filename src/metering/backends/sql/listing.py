@@ -96,10 +96,6 @@ class SqlListing:
         """Return a key; see `Listing.key`."""
         return self._read(_key, key_id)
 
-    def keys_in_use(self, account_id: str) -> int:
-        """Count keys that are not revoked; see `Listing.keys_in_use`."""
-        return self._read(_keys_in_use, account_id)
-
     def alerts(
         self,
         account_id: str | None,
@@ -136,13 +132,6 @@ def _key(connection: Connection, key_id: str) -> ApiKey | None:
     wanted = select(schema.api_keys).where(_keys.id == key_id)
     row = connection.execute(wanted).mappings().first()
     return None if row is None else key_of(row)
-
-
-def _keys_in_use(connection: Connection, account_id: str) -> int:
-    wanted = select(func.count()).where(
-        _keys.account_id == account_id, _keys.revoked_ns.is_(None)
-    )
-    return connection.execute(wanted).scalar_one()
 
 
 def _alert(row: RowMapping) -> Alert:

@@ -37,6 +37,7 @@ __all__ = [
     "settled",
     "succeeding_prices",
     "taken_back",
+    "too_many_keys",
 ]
 
 
@@ -54,6 +55,14 @@ def known_key(key: ApiKey) -> LedgerError:
     """Return the error that says that a key cannot be added twice."""
     return LedgerError(
         f"Key {key.id!r} or its secret is known already. Issue a new secret and id."
+    )
+
+
+def too_many_keys(account_id: str, in_use_max: int) -> LedgerError:
+    """Return the error that says that an account has enough keys."""
+    return LedgerError(
+        f"{account_id!r} has {in_use_max} keys in use, and may have no more. Revoke one"
+        " that is not needed."
     )
 
 

@@ -1,7 +1,7 @@
-"""What requests to the API say: members of their queries and of their bodies."""
+"""What requests to the API say in their queries."""
 
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,25 +12,20 @@ from metering.console.api.fields import (
     PageSize,
     PeriodKey,
     Reference,
-    UsdAsked,
 )
 from metering.console.api.places import CURSOR_LENGTH_MAX
-from metering.ledger import PaymentKind
 
 __all__ = [
     "AccountsPage",
+    "CallsOf",
     "ChargesPage",
     "KeyRevoked",
-    "NewAccount",
-    "NewCredit",
-    "NewKey",
-    "NewPayment",
     "Nothing",
     "OneInvoice",
     "OwnedPage",
     "OwnedQuery",
     "PoolsOf",
-    "TierPin",
+    "Strict",
     "UsageDaysOf",
     "UsageOf",
 ]
@@ -61,16 +56,15 @@ Whose = Annotated[
 ]
 
 
-class _Strict(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
-): ...
+class Strict(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Takes its members and no others."""
 
 
-class Nothing(_Strict, frozen=True):
+class Nothing(Strict, frozen=True):
     """No members."""
 
 
-class OwnedQuery(_Strict, frozen=True, kw_only=True):
+class OwnedQuery(Strict, frozen=True, kw_only=True):
     """Whose rows.
 
     Attributes:
@@ -114,103 +108,55 @@ class OneInvoice(OwnedQuery, frozen=True, kw_only=True):
     id: Reference
 
 
-class AccountsPage(_Strict, frozen=True, kw_only=True):
-    """Which accounts, by id."""
+class AccountsPage(Strict, frozen=True, kw_only=True):
+    """Which accounts, and in which order."""
 
+    prefix: (
+        Annotated[AccountId, msgspec.Meta(description="How their ids begin.")] | None
+    ) = None
+    tier: Annotated[int, msgspec.Meta(description="The level they are in.")] | None = (
+        None
+    )
+    suspended: bool | None = None
+    order: Annotated[
+        Literal["id", "spent"],
+        msgspec.Meta(
+            description="By id, or by spend of the present period, most first."
+        ),
+    ] = "id"
     cursor: Cursor | None = None
     limit: PageSize = _PAGE
 
 
-class KeyRevoked(_Strict, frozen=True, kw_only=True):
+class KeyRevoked(Strict, frozen=True, kw_only=True):
     """Which key."""
 
     id: Key
 
 
-class NewAccount(_Strict, frozen=True, kw_only=True):
-    """An account to be there."""
+class CallsOf(Strict, frozen=True, kw_only=True):
+    """Which calls to price anew, and at which price."""
 
-    id: AccountId
-    time_zone: (
-        Annotated[
-            str,
-            msgspec.Meta(description="IANA name; null: the plan's.", max_length=100),
-        ]
-        | None
-    ) = None
-    anchor_day: (
-        Annotated[
-            int,
-            msgspec.Meta(description="Day its months begin on.", ge=1, le=31),
-        ]
-        | None
-    ) = None
-
-
-class NewPayment(_Strict, frozen=True, kw_only=True):
-    """Money that has come or gone back."""
-
-    account: AccountId
-    usd: UsdAsked
-    reference: Annotated[
-        Reference, msgspec.Meta(description="The payment processor's id; counts once.")
+    model: Model
+    since: Annotated[
+        datetime, msgspec.Meta(tz=True, description="Admitted then or later.")
     ]
-    kind: PaymentKind
-    refers_to: (
+    until: (
+        Annotated[
+            datetime, msgspec.Meta(tz=True, description="And before that; null: now.")
+        ]
+        | None
+    ) = None
+    price_version: (
         Annotated[
             Reference,
-            msgspec.Meta(description="The payment taken back, or the invoice paid."),
+            msgspec.Meta(description="A published price; null: of each admission."),
         ]
         | None
     ) = None
 
 
-class NewCredit(_Strict, frozen=True, kw_only=True):
-    """Promotional credit."""
-
-    account: AccountId
-    usd: UsdAsked
-    reference: Annotated[
-        Reference, msgspec.Meta(description="Your own name for it; counts once.")
-    ]
-    expires: (
-        Annotated[datetime, msgspec.Meta(tz=True, description="Null: never.")] | None
-    ) = None
-    models: (
-        Annotated[
-            tuple[Model, ...],
-            msgspec.Meta(description="Null: any.", min_length=1, max_length=100),
-        ]
-        | None
-    ) = None
-    priority: Annotated[
-        int, msgspec.Meta(description="Lower is drawn first.", ge=0, le=100)
-    ] = 50
-
-
-class TierPin(_Strict, frozen=True, kw_only=True):
-    """A tier set by agreement; null: by spend again."""
-
-    account: AccountId
-    level: int | None
-
-
-class NewKey(_Strict, frozen=True, kw_only=True):
-    """A key to be issued."""
-
-    account: AccountId
-    usage_limit_usd: (
-        Annotated[
-            UsdAsked,
-            msgspec.Meta(
-                description="What its calls may cost in a period; null: no own."
-            ),
-        ]
-        | None
-    ) = None
-
-
-class PoolsOf(_Strict, frozen=True, kw_only=True):
+class PoolsOf(Strict, frozen=True, kw_only=True):
     """What adaptive pools did; of one, or of all."""
 
     pool: (

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import msgspec
 
+from metering.accounts import ModelClass
 from metering.adaptive import PlatformState, Signal
 from metering.adaptive.law import Cause
 from metering.console.api.fields import Instant, Usd
@@ -11,9 +12,13 @@ from metering.ledger import LineKind
 from metering.usage import Ending, FundingMode, Usage, UsageSource
 
 __all__ = [
+    "AccountListed",
     "AccountRow",
     "AccountShown",
     "AccountsShown",
+    "AgreedPrice",
+    "AgreedRequests",
+    "AgreementShown",
     "ChargeRow",
     "ChargesShown",
     "CreditLeft",
@@ -112,6 +117,46 @@ class AccountRow(msgspec.Struct, frozen=True, kw_only=True):
     suspended: bool
 
 
+class AccountListed(AccountRow, frozen=True, kw_only=True):
+    """An account in a list, with what it spent in its own present period."""
+
+    period: str
+    spent_usd: Usd
+    limit_usd: (
+        Annotated[
+            Usd, msgspec.Meta(description="What may be spent in it; null: no limit.")
+        ]
+        | None
+    )
+
+
+class AgreedRequests(msgspec.Struct, frozen=True, kw_only=True):
+    """A request limit by agreement."""
+
+    amount: int
+    per_s: float
+    burst: int
+
+
+class AgreedPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """Dollars for a million tokens."""
+
+    input_usd: Usd
+    output_usd: Usd
+
+
+class AgreementShown(msgspec.Struct, frozen=True, kw_only=True):
+    """What is agreed with an account; what is null is its tier's own."""
+
+    usage_limit_usd: Usd | None
+    output_tokens_max: int | None
+    reasoning_output_tokens_max: int | None
+    requests: dict[ModelClass, AgreedRequests]
+    prices: Annotated[
+        dict[str, AgreedPrice], msgspec.Meta(description="By the name of a model.")
+    ]
+
+
 class AccountShown(msgspec.Struct, frozen=True, kw_only=True):
     """An account: its tier, what it has spent and what it may."""
 
@@ -128,6 +173,7 @@ class AccountShown(msgspec.Struct, frozen=True, kw_only=True):
     funding: FundingMode
     output_tokens_max: int
     reasoning_output_tokens_max: int
+    agreed: AgreementShown
     period: PeriodShown
     credit: CreditLeft
 
@@ -135,7 +181,7 @@ class AccountShown(msgspec.Struct, frozen=True, kw_only=True):
 class AccountsShown(msgspec.Struct, frozen=True, kw_only=True):
     """A page of accounts."""
 
-    accounts: list[AccountRow]
+    accounts: list[AccountListed]
     next: Cursor | None
 
 

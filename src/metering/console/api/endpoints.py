@@ -6,7 +6,7 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from metering.console.api import history, limits, lists, operating, plan, reading
+from metering.console.api import history, keys, limits, lists, operating, plan, reading
 from metering.console.api.asked import Nothing
 from metering.console.services import Services, Viewer
 
@@ -50,6 +50,11 @@ def _owned(path: str, run: _Owned) -> Endpoint:
     return _endpoint("GET", path, run, run, operator=False)
 
 
+def _changed(method: Method, path: str, run: _Owned) -> Endpoint:
+    """Return an endpoint by which an account changes what is its own."""
+    return _endpoint(method, path, run, run, operator=False)
+
+
 def _operated(method: Method, path: str, run: _Operated) -> Endpoint:
     """Return an endpoint for operators alone."""
 
@@ -77,7 +82,7 @@ def _endpoint(
     return Endpoint(
         method=method,
         path=path,
-        name=f"{method.lower()}{path.replace('/', '_')}",
+        name=f"{method.lower()}{path.replace('/', '_').replace('-', '_')}",
         summary=str(told.__doc__).partition("\n")[0],
         operator=operator,
         query=Nothing if in_body else asked,
@@ -100,6 +105,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _owned("/v1/payments", lists.payments),
     _owned("/v1/credits", lists.credits_of),
     _owned("/v1/keys", lists.keys),
+    _changed("POST", "/v1/keys", keys.issue_key),
+    _changed("DELETE", "/v1/keys", keys.revoke_key),
     _owned("/v1/alerts", lists.alerts),
     _operated("GET", "/v1/accounts", operating.accounts),
     _operated("GET", "/v1/platform", operating.platform),
@@ -107,8 +114,9 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _operated("POST", "/v1/payments", operating.record_payment),
     _operated("POST", "/v1/credits", operating.grant_credit),
     _operated("PUT", "/v1/tier", operating.pin_tier),
-    _operated("POST", "/v1/keys", operating.issue_key),
-    _operated("DELETE", "/v1/keys", operating.revoke_key),
+    _operated("PUT", "/v1/payment-method", operating.set_payment_method),
+    _operated("PUT", "/v1/suspension", operating.suspend),
+    _operated("PUT", "/v1/agreement", operating.agree),
     _owned("/v1/refusals", history.refusals),
     _operated("GET", "/v1/platform/history", history.platform_history),
 )

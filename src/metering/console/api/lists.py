@@ -95,6 +95,7 @@ class KeysShown(msgspec.Struct, frozen=True, kw_only=True):
 class KeyIssued(msgspec.Struct, frozen=True, kw_only=True):
     """A new key. The secret is shown here once."""
 
+    id: str
     account: str
     secret: str
 

@@ -4,48 +4,78 @@ from functools import partial
 
 from anyio import to_thread
 
-from metering.accounts import Account
+from metering.accounts import Account, Overrides, RateOverride, TokenPrices
+from metering.clock import NS_PER_S
 from metering.console.api.asked import (
     AccountsPage,
-    KeyRevoked,
+    Nothing,
+)
+from metering.console.api.bodies import (
+    Agreed,
     NewAccount,
     NewCredit,
-    NewKey,
     NewPayment,
-    Nothing,
+    PaymentMethod,
+    Suspension,
     TierPin,
 )
 from metering.console.api.documents import (
     AccountRow,
     AccountsShown,
+    AgreementShown,
     PlatformShown,
 )
 from metering.console.api.fields import nanoseconds
-from metering.console.api.lists import KeyIssued, KeyRow, key_row
-from metering.console.api.rows import account_row, pool_shown
+from metering.console.api.places import SpendPlaced
+from metering.console.api.rows import (
+    account_listed,
+    account_row,
+    agreement_shown,
+    pool_shown,
+)
 from metering.console.services import Services
+from metering.money import parse_usd
+from metering.stores import AccountsWanted
 
 __all__ = [
     "accounts",
+    "agree",
     "create_account",
     "grant_credit",
-    "issue_key",
     "pin_tier",
     "platform",
     "record_payment",
-    "revoke_key",
+    "set_payment_method",
+    "suspend",
 ]
+
+_PER_TOKENS = 1_000_000
 
 
 async def accounts(services: Services, query: AccountsPage) -> AccountsShown:
-    """All accounts, by id."""
-    limit = query.limit
-    read = partial(services.ledger.accounts, after=query.cursor or "", limit=limit + 1)
-    found = await to_thread.run_sync(read)
-    page = found[:limit]
+    """Accounts with the spend of their present period, by id or by spend."""
+    wanted = AccountsWanted(
+        prefix=query.prefix or "",
+        tier=query.tier,
+        suspended=query.suspended,
+        order=query.order,
+    )
+    after = None if query.cursor is None else SpendPlaced.of(query.cursor)
+    find = partial(
+        services.ledger.listing.accounts,
+        wanted,
+        now_ns=services.clock(),
+        after=None if after is None else (after.spent_p, after.id),
+        limit=query.limit + 1,
+    )
+    found = await to_thread.run_sync(find)
+    page, more = found[: query.limit], None
+    if len(found) > len(page):
+        more = SpendPlaced(page[-1].spent_p, page[-1].account.id).cursor()
+    tier_of = services.accounts.tier_of
     return AccountsShown(
-        accounts=[_row(services, each) for each in page],
-        next=page[-1].id if len(found) > limit else None,
+        accounts=[account_listed(each, tier_of(each.account)) for each in page],
+        next=more,
     )
 
 
@@ -94,17 +124,40 @@ async def pin_tier(services: Services, body: TierPin) -> AccountRow:
     return _row(services, pinned)
 
 
-async def issue_key(services: Services, body: NewKey) -> KeyIssued:
-    """Issue a key. Its secret is answered once; each request makes another."""
-    secret = await services.accounts.issue_key(
-        body.account, usage_limit=body.usage_limit_usd
+async def suspend(services: Services, body: Suspension) -> AccountRow:
+    """Refuse every call of an account, or no longer."""
+    changed = await services.accounts.suspend(body.account, suspended=body.suspended)
+    return _row(services, changed)
+
+
+async def set_payment_method(services: Services, body: PaymentMethod) -> AccountRow:
+    """Say whether a valid payment method is on file; the tier follows."""
+    changed = await services.accounts.set_payment_method(
+        body.account, on_file=body.on_file
     )
-    return KeyIssued(account=body.account, secret=secret)
+    return _row(services, changed)
 
 
-async def revoke_key(services: Services, query: KeyRevoked) -> KeyRow:
-    """Revoke a key, for good; again changes nothing."""
-    return key_row(await services.accounts.revoke_key(query.id))
+async def agree(services: Services, body: Agreed) -> AgreementShown:
+    """Set all that is agreed with an account, in place of what was."""
+    limit_usd = body.usage_limit_usd
+    overrides = Overrides(
+        usage_limit_p=None if limit_usd is None else parse_usd(limit_usd),
+        output_tokens_max=body.output_tokens_max,
+        reasoning_output_tokens_max=body.reasoning_output_tokens_max,
+        requests={
+            kind: RateOverride(rate.amount, rate.per_s * NS_PER_S, rate.burst)
+            for kind, rate in body.requests.items()
+        },
+        prices={
+            model: TokenPrices(
+                parse_usd(each.input_usd), parse_usd(each.output_usd), _PER_TOKENS
+            )
+            for model, each in body.prices.items()
+        },
+    )
+    changed = await services.accounts.override(body.account, overrides)
+    return agreement_shown(changed.overrides)
 
 
 def _row(services: Services, account: Account) -> AccountRow:

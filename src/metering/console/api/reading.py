@@ -26,6 +26,7 @@ from metering.console.api.limits import caller_of
 from metering.console.api.places import CallPlaced
 from metering.console.api.rows import (
     account_row,
+    agreement_shown,
     charge_row,
     day_usage,
     invoice_row,
@@ -77,6 +78,7 @@ def _account(services: Services, account_id: str) -> AccountShown:
         funding=caller.funding,
         output_tokens_max=caller.output_tokens_max,
         reasoning_output_tokens_max=caller.reasoning_output_tokens_max,
+        agreed=agreement_shown(caller.account.overrides),
         period=PeriodShown(
             period=period.key,
             start=iso_utc(period.start_ns),

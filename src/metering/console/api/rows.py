@@ -1,10 +1,14 @@
 """How the rows of answers are made from what the ledger and the stores know."""
 
-from metering.accounts import Account, Tier, TierBook
+from metering.accounts import Account, Overrides, Tier, TierBook
 from metering.adaptive import Explanation
-from metering.clock import iso_utc
+from metering.clock import NS_PER_S, iso_utc
 from metering.console.api.documents import (
+    AccountListed,
     AccountRow,
+    AgreedPrice,
+    AgreedRequests,
+    AgreementShown,
     ChargeRow,
     DayUsage,
     InvoiceLineShown,
@@ -22,10 +26,12 @@ from metering.ledger import (
     Standing,
 )
 from metering.money import format_usd
-from metering.stores import UsageDay, UsageTotal
+from metering.stores import AccountSpend, UsageDay, UsageTotal
 
 __all__ = [
+    "account_listed",
     "account_row",
+    "agreement_shown",
     "charge_row",
     "day_usage",
     "invoice_row",
@@ -34,6 +40,8 @@ __all__ = [
     "next_tier",
     "pool_shown",
 ]
+
+_TOKENS = 1_000_000
 
 
 def account_row(account: Account, tier: Tier) -> AccountRow:
@@ -47,6 +55,49 @@ def account_row(account: Account, tier: Tier) -> AccountRow:
         lifetime_paid_usd=format_usd(account.lifetime_paid_p),
         suspended=account.suspended,
     )
+
+
+def account_listed(each: AccountSpend, tier: Tier) -> AccountListed:
+    """Return an account in its tier, with what it spent in its period."""
+    row = account_row(each.account, tier)
+    limit_p = each.account.overrides.usage_limit_p
+    if limit_p is None:
+        limit_p = tier.usage_limit_p
+    return AccountListed(
+        **{name: getattr(row, name) for name in row.__struct_fields__},
+        period=each.period,
+        spent_usd=format_usd(each.spent_p),
+        limit_usd=_usd_or_none(limit_p),
+    )
+
+
+def agreement_shown(agreed: Overrides) -> AgreementShown:
+    """Return what is agreed with an account."""
+    return AgreementShown(
+        usage_limit_usd=_usd_or_none(agreed.usage_limit_p),
+        output_tokens_max=agreed.output_tokens_max,
+        reasoning_output_tokens_max=agreed.reasoning_output_tokens_max,
+        requests={
+            kind: AgreedRequests(
+                amount=rate.amount,
+                per_s=rate.per_ns / NS_PER_S,
+                burst=rate.amount if rate.burst is None else rate.burst,
+            )
+            for kind, rate in agreed.requests.items()
+        },
+        prices={
+            model: AgreedPrice(
+                input_usd=_per_million(each.input_p, each.per),
+                output_usd=_per_million(each.output_p, each.per),
+            )
+            for model, each in agreed.prices.items()
+        },
+    )
+
+
+def _per_million(amount_p: int, per: int) -> str:
+    # Finer than a pico-dollar for a million tokens is only what a program wrote so.
+    return format_usd((2 * amount_p * _TOKENS + per) // (2 * per))
 
 
 def next_tier(account: Account, tier: Tier, tiers: TierBook) -> NextTier | None:

@@ -25,6 +25,21 @@ _NOW_NS = at("2026-01-15T00:00")
 class AccountStoreContract:
     """Runs on the fixture `ledger`: an empty ledger made with `samples.PLAN`."""
 
+    def test_a_key_too_many_is_refused(self, ledger: Ledger) -> None:
+        """Those that are revoked, and those of others, do not count."""
+        for name in ("acme", "other"):
+            open_account(ledger, name)
+            ledger.add_key(key_of(name, 1), in_use_max=1)
+        with pytest.raises(LedgerError, match="Revoke one"):
+            ledger.add_key(key_of("acme", 2), in_use_max=1)
+        assert [key_of("acme", 1)] == ledger.keys("acme")
+
+        ledger.revoke_key("key-acme-1", now_ns=_NOW_NS)
+        ledger.add_key(key_of("acme", 2), in_use_max=1)
+        ledger.add_key(key_of("acme", 3))
+
+        assert len(ledger.keys("acme")) == 3
+
     def test_keeps_an_account_as_it_was_created(self, ledger: Ledger) -> None:
         """Every member comes back, what was agreed with the account included."""
         account = Account(
