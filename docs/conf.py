@@ -59,7 +59,7 @@ python_display_short_literal_types = True
 python_maximum_signature_line_length = 110
 
 # The index of a section lists its pages, for readers on a forge: that list is the menu.
-LISTED = re.compile(r"\]\(((?:[\w-]+/)?[\w-]+)\.md\)")
+LISTED = re.compile(r"\]\(([\w-]+(?:/index)?)\.md\)")
 
 
 def add_menu(_app: Sphinx, name: str, source: list[str]) -> None:

@@ -45,6 +45,13 @@ async def test_the_readme_ends_in_tier_2(tmp_path, monkeypatch):
     assert names["key"].startswith("mk-")
 
 
+def test_the_first_page_begins_as_the_readme_does():
+    """So what runs there runs here."""
+    index = blocks(ROOT / "docs" / "index.md", "python")
+
+    assert blocks(ROOT / "README.md", "python")[:1] == index
+
+
 @contextmanager
 def shop(folder, source):
     """Serve *source* with uvicorn; yield its URL and the key that it printed."""
@@ -84,12 +91,13 @@ def call(folder, source, url, key):
 
 
 def test_the_tutorial_from_its_first_step_to_its_last(tmp_path):
-    """The app, the client's three lines, a wrong key, the payment after a restart."""
-    app, client, payment = blocks(TUTORIAL, "python")
+    """The client's three lines, a wrong key, a hundred calls, a payment."""
+    app, client, often, payment = blocks(TUTORIAL, "python")
     console = blocks(TUTORIAL, "console")
     with shop(tmp_path, app) as (url, key, _):
         first = call(tmp_path, client, url, key)
         stranger = call(tmp_path, client, url, "mk-wrong")
+        eager = call(tmp_path, often, url, key)
     indented = "".join(f"    {line}" for line in payment.splitlines(keepends=True))
     paid = app.replace("    yield\n", f"{indented}    yield\n")
     with shop(tmp_path, paid) as (url, key, said):
@@ -97,6 +105,9 @@ def test_the_tutorial_from_its_first_step_to_its_last(tmp_path):
 
     assert console[0].partition("\n")[2] == first
     assert "openai.AuthenticationError" in stranger
-    assert "zai-org/GLM-4.7 1 calls 145000000 pico-dollars\n" in said
+    found = re.fullmatch(r"(\d\d) served, \d\d? refused, the last for 1 s\n", eager)
+    served = int(found[1])
+    charge_p = 145_000_000 + served * 142_600_000
+    assert f"zai-org/GLM-4.7 {1 + served} calls {charge_p} pico-dollars\n" in said
     assert "x-output-tokens-limit 16384" in second
     assert "x-ratelimit-remaining-requests 999" in second
