@@ -11,6 +11,7 @@ from metering.stores.history import (
     PoolSpan,
     RefusalMinute,
     RefusalPlace,
+    RefusalReason,
 )
 from metering.stores.invoices import (
     BudgetFreed,
@@ -81,6 +82,7 @@ __all__ = [
     "PriceStore",
     "RefusalMinute",
     "RefusalPlace",
+    "RefusalReason",
     "Session",
     "Sessions",
     "SettleResult",

@@ -16,6 +16,7 @@ __all__ = [
     "PoolSpan",
     "RefusalMinute",
     "RefusalPlace",
+    "RefusalReason",
 ]
 
 MINUTE_NS = 60 * NS_PER_S
@@ -57,6 +58,24 @@ class RefusalMinute(msgspec.Struct, frozen=True, kw_only=True):
     status: int
     calls: int
     first_ns: int
+    last_ns: int
+
+
+class RefusalReason(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of all accounts that were refused for one reason.
+
+    Attributes:
+        code: Why, such as "rate_limit_exceeded".
+        quota: Name of the quota that refused; "" if none did.
+        calls: How many.
+        accounts: Of how many accounts; callers that nobody knows count as one.
+        last_ns: When the last was refused.
+    """
+
+    code: str
+    quota: str
+    calls: int
+    accounts: int
     last_ns: int
 
 
@@ -156,6 +175,14 @@ class History(Protocol):
             before: The place after which, in that order, to go on; None to begin with
                 the latest.
             limit: How many at most.
+        """
+        ...
+
+    def reasons(self, *, since_ns: int) -> list[RefusalReason]:
+        """Return refusals of everybody by reason, the most frequent first.
+
+        Args:
+            since_ns: Their minutes begin here or later.
         """
         ...
 

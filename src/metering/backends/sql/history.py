@@ -23,7 +23,13 @@ from metering.adaptive.law import Cause
 from metering.backends.sql import schema
 from metering.backends.sql.transact import Transact
 from metering.backends.sql.upsert import insert
-from metering.stores import PoolMinute, PoolSpan, RefusalMinute, RefusalPlace
+from metering.stores import (
+    PoolMinute,
+    PoolSpan,
+    RefusalMinute,
+    RefusalPlace,
+    RefusalReason,
+)
 
 __all__ = ["SqlHistory"]
 
@@ -62,6 +68,10 @@ class SqlHistory:
     ) -> list[RefusalMinute]:
         """Return refusals; see `History.refusals`."""
         return self._read(_refusals_of, account_id, before, limit)
+
+    def reasons(self, *, since_ns: int) -> list[RefusalReason]:
+        """Return reasons of refusals; see `History.reasons`."""
+        return self._read(_reasons_since, since_ns)
 
     def pools(
         self, pool: str | None, *, since_ns: int, until_ns: int, step_ns: int
@@ -157,6 +167,25 @@ def _refusal(row: RowMapping) -> RefusalMinute:
         first_ns=row["first_ns"],
         last_ns=row["last_ns"],
     )
+
+
+def _reasons_since(connection: Connection, since_ns: int) -> list[RefusalReason]:
+    calls = func.sum(_refusals.calls).label("calls")
+    wanted = (
+        select(
+            _refusals.code,
+            _refusals.quota,
+            calls,
+            func.count(_refusals.account_id.distinct()).label("accounts"),
+            func.max(_refusals.last_ns).label("last_ns"),
+        )
+        .where(_refusals.minute_ns >= since_ns)
+        .group_by(_refusals.code, _refusals.quota)
+        .order_by(calls.desc(), _refusals.code, _refusals.quota)
+    )
+    rows = connection.execute(wanted).mappings()
+    # PostgreSQL adds whole numbers up to a decimal.
+    return [RefusalReason(**{**row, "calls": int(row["calls"])}) for row in rows]
 
 
 def _spans(

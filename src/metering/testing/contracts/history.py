@@ -1,8 +1,9 @@
 """What a ledger promises of what is told of a service over time."""
 
 from threading import Barrier, Thread
+from typing import Any
 
-from msgspec.structs import replace
+from msgspec.structs import astuple, replace
 
 from metering.stores import Ledger, PoolMinute, PoolSpan, RefusalMinute, RefusalPlace
 from metering.stores.history import MINUTE_NS
@@ -32,7 +33,7 @@ _POOL = PoolMinute(
 )
 
 
-def _refused(**place: object) -> RefusalMinute:
+def _refused(**place: Any) -> RefusalMinute:
     return replace(_REFUSED, place=_PLACE._replace(**place))
 
 
@@ -109,6 +110,26 @@ class HistoryContract:
                 for each in sorted(some, key=lambda each: each.place, reverse=True)
                 if whose in {None, each.place.account_id}
             ] == [each for each in read if each.place.minute_ns < _NOON_NS + _DAY_NS]
+
+    def test_reasons_are_summed_over_all_accounts(self, ledger: Ledger) -> None:
+        """By code and quota, since a minute, what is most frequent first."""
+        ledger.history.note(
+            [
+                _refused(minute_ns=_NOON_NS - MINUTE_NS),
+                _REFUSED,
+                _refused(account_id="zeta", tier=2),
+                _refused(account_id="", model=""),
+                _refused(quota=""),
+                replace(_refused(code="account_suspended"), calls=10, last_ns=_NOON_NS),
+            ],
+            [],
+        )
+
+        assert [
+            ("account_suspended", "requests", 10, 1, _NOON_NS),
+            ("rate_limit_exceeded", "requests", 9, 3, _NOON_NS + 9),
+            ("rate_limit_exceeded", "", 3, 1, _NOON_NS + 9),
+        ] == [astuple(each) for each in ledger.history.reasons(since_ns=_NOON_NS)]
 
     def test_who_writes_at_once_loses_no_refusal(self, ledger: Ledger) -> None:
         """Eight nodes, the same places in another order each."""
