@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import msgspec
+
 from metering.adaptive import Explanation
 from metering.log import Log
 from metering.usage import UsageEvent
@@ -15,8 +17,7 @@ Headers = Sequence[tuple[bytes, bytes]]
 _log = Log()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RefusedCall:
+class RefusedCall(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A call that was not served.
 
     Attributes:

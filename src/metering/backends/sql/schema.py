@@ -55,7 +55,7 @@ _Int = BigInteger().with_variant(Integer(), "sqlite")
 # PostgreSQL alone: whatever its database's own order, text is ordered by code point.
 _Text = Text().with_variant(Text(collation="C"), "postgresql")
 # Of load alone: no amount is a float.
-_Real = Double().with_variant(REAL(), "sqlite")
+_Real: Double[float] = Double().with_variant(REAL(), "sqlite")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 

@@ -10,7 +10,7 @@ down_revision = "0001"
 
 _INT = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 _TEXT = sa.Text().with_variant(sa.Text(collation="C"), "postgresql")
-_REAL = sa.Double().with_variant(sa.REAL(), "sqlite")
+_REAL: sa.Double[float] = sa.Double().with_variant(sa.REAL(), "sqlite")
 _STRICT: dict[str, Any] = {"sqlite_strict": True}
 _CLUSTERED: dict[str, Any] = {"sqlite_strict": True, "sqlite_with_rowid": False}
 
