@@ -4,8 +4,8 @@ A page is added by one function, one template and one row:
 
 1. The function, in a module of its group, is given a `Look` and what the query says. It
    asks the functions of the API and returns what its template is given.
-2. The template extends `layout.html` and fills its block `content`.
-3. The row of `PAGES` in `table.py` says the path, the title, whose rows it shows, and
+2. The template, named after the path, extends `layout.html` and fills its `content`.
+3. The row of `PAGES` in `table.py` says whose rows it shows, the path, the title, and
    what its query and its form may have. What is an operator's is shown to operators
    alone, whatever the function does.
 

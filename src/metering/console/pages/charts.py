@@ -231,7 +231,7 @@ def _piled(
         if tall > 0:
             # A line of the page shows between two parts, and a little of the smallest.
             shown = max(tall - _GAP_PX, 0.75)
-            yield Bar(number, left, width, height - top, shown)
+            yield Bar(number, left, width, height - top + tall - shown, shown)
 
 
 def _up(

@@ -4,21 +4,26 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from metering.clock import NS_PER_S
-from metering.console.api import limits, reading
-from metering.console.api.asked import OwnedQuery, UsageDaysOf
+from metering.console.api import reading
+from metering.console.api.asked import OwnedPage, OwnedQuery, UsageDaysOf
 from metering.console.api.documents import PeriodShown
+from metering.console.api.history import refusals
+from metering.console.pages.limits import limits_left
 from metering.console.pages.measures import MEASURES, daily
 from metering.console.pages.page import Answer, Look
+from metering.console.pages.periods import chosen
 from metering.console.pages.words import next_tier_takes
 from metering.money import format_usd, parse_usd
 
-__all__ = ["limits", "overview"]
+__all__ = ["overview"]
 
 _PROJECTED_FROM = 0.2
 """Which part of a period must be over before its pace says anything."""
 
 _NEAR = 0.8
 """Which part of its limit a period has used that comes near its end."""
+
+_REFUSALS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,25 +47,21 @@ class Spend:
 
 
 async def overview(look: Look, query: OwnedQuery) -> Answer:
-    """Show spend, credit, tier, limits, spend by day."""
+    """Show spend, credit, tier, spend by day, limits, what was refused."""
     del query
     services, viewer = look.services, look.viewer
     account = await reading.account(services, viewer, look.asked(OwnedQuery))
     days = await reading.usage_days(services, viewer, look.asked(UsageDaysOf))
+    latest = look.asked(OwnedPage, limit=_REFUSALS)
     return {
         "account": account,
         "spend": spend_of(account.period, look.now_ns),
         "next_tier": account.next_tier and next_tier_takes(account.next_tier),
+        "period": chosen(look.owner, None, look.now_ns),
         "days": daily(days, MEASURES["money"], by_model=False),
-        **await limits(look, look.asked(OwnedQuery)),
+        **await limits_left(look, look.asked(OwnedQuery)),
+        "refusals": await refusals(services, viewer, latest),
     }
-
-
-async def limits(look: Look, query: OwnedQuery) -> Answer:
-    """Show what is left of the request limits just now."""
-    del query
-    shown = await limits.limits(look.services, look.viewer, look.asked(OwnedQuery))
-    return {"limits": shown}
 
 
 def spend_of(period: PeriodShown, now_ns: int) -> Spend:

@@ -1,7 +1,7 @@
 """What a page is, and what its functions are given."""
 
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import msgspec
@@ -66,32 +66,35 @@ Show = Callable[[Look, Any], Awaitable[Answer]]
 Act = Callable[[Look, Any], Awaitable[Answer | Goto]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Page:
     """A row of the table of pages.
 
     Attributes:
-        path: Beneath where the console is mounted.
-        title: Its heading, and what leads to it in the navigation.
-        template: Its file.
         owner: Whose rows it shows: those of one account, or, to operators alone, what
             is everybody's.
+        path: Beneath where the console is mounted.
+        title: Its heading, and what leads to it in the navigation.
         query: What it may be asked; of an account's page, an `OwnedQuery`.
-        show: Returns what the template is given.
+        show: Returns what its template is given.
         form: What its form sends.
         act: Does what the form asks for; None: it has no form. It returns where to go
-            on, or what the template is given to show what became of it.
-        listed: Whether the navigation has it.
-        part_of: Path of the page that it belongs to, "" if it stands for itself.
+            on, or what the template is given besides, to show what became of it.
+        part_of: Path of the page that it belongs to, which the navigation marks in its
+            place; "": it is in the navigation itself.
     """
 
+    owner: Literal["account", "operator"]
     path: str
     title: str
-    template: str
-    owner: Literal["account", "operator"]
     query: type[msgspec.Struct]
     show: Show
-    form: type[msgspec.Struct] = NoForm
-    act: Act | None = None
-    listed: bool = True
-    part_of: str = ""
+    form: type[msgspec.Struct] = field(default=NoForm, kw_only=True)
+    act: Act | None = field(default=None, kw_only=True)
+    part_of: str = field(default="", kw_only=True)
+
+    @property
+    def template(self) -> str:
+        """The file that it is written by, named after its path."""
+        name = self.path.strip("/").replace("/", "_") or "overview"
+        return f"{name}.html"

@@ -1,7 +1,7 @@
 """How pages write amounts, counts, lengths and instants: exactly, and to be read."""
 
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import NamedTuple
 from zoneinfo import ZoneInfo
 
@@ -19,6 +19,7 @@ __all__ = [
     "share",
     "short_count",
     "short_usd",
+    "took",
     "when",
 ]
 
@@ -47,6 +48,9 @@ def dollars(usd: str, places: int = CENTS) -> Dollars:
     sign, digits = ("\u2212", usd[1:]) if usd.startswith("-") else ("", usd)
     whole, _, fraction = digits.partition(".")
     fraction = fraction.ljust(max(CENTS, places), "0")
+    if whole == "0" and fraction.startswith("00"):
+        # Less than a cent is all in what would be set back.
+        return Dollars(f"{sign}$0.{fraction}", "")
     return Dollars(f"{sign}${int(whole):,}.{fraction[:CENTS]}", fraction[CENTS:])
 
 
@@ -58,8 +62,7 @@ def places_of(amounts: Iterable[str]) -> int:
 def short_usd(usd: str) -> str:
     """Return an amount for where there is no room: whole or in cents, "$50"."""
     cents, finer = dollars(usd)
-    shown = cents.removesuffix(".00")
-    return shown if not finer.strip("0") else f"{cents}{finer}"
+    return f"{cents}{finer}".removesuffix(".00")
 
 
 def count(number: int) -> str:
@@ -89,6 +92,12 @@ def duration(milliseconds: int) -> str:
     if minutes < 60:  # noqa: PLR2004 - minutes in an hour
         return f"{minutes} min {rest} s"
     return f"{minutes // 60:,} h {minutes % 60} min"
+
+
+def took(began: str, ended: str) -> str:
+    """Return how long something took, given two instants as the API writes them."""
+    start, end = (datetime.fromisoformat(instant) for instant in (began, ended))
+    return duration(max(0, (end - start) // timedelta(milliseconds=1)))
 
 
 def share(part: str, whole: str) -> float:

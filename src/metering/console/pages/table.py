@@ -1,39 +1,56 @@
 """The table of pages; `app.py` says how one is added."""
 
-from metering.console.api.asked import AccountsPage, OwnedQuery
+from metering.console.api.asked import (
+    AccountsPage,
+    ChargesPage,
+    OneInvoice,
+    OwnedPage,
+    OwnedQuery,
+)
 from metering.console.pages.accounts import accounts
-from metering.console.pages.overview import limits, overview
+from metering.console.pages.invoices import invoice, invoices, payments
+from metering.console.pages.keys import (
+    IssueForm,
+    KeysPage,
+    OneKey,
+    OneKeyForm,
+    issue,
+    key_to_revoke,
+    keys,
+    revoke,
+)
+from metering.console.pages.limits import limits_left
+from metering.console.pages.overview import overview
 from metering.console.pages.page import Page
+from metering.console.pages.requests import refused, served
+from metering.console.pages.usage import UsagePage, usage
 
 __all__ = ["OPERATOR_HOME", "PAGES"]
 
 OPERATOR_HOME = "/accounts"
 """Where an operator begins, and goes on from a page that names no account."""
 
+
 PAGES: tuple[Page, ...] = (
+    Page("operator", "/accounts", "Accounts", AccountsPage, accounts),
+    Page("account", "/", "Overview", OwnedQuery, overview),
+    Page("account", "/usage", "Usage", UsagePage, usage),
+    Page("account", "/requests", "Requests", ChargesPage, served),
+    Page("account", "/refusals", "Refusals", OwnedPage, refused, part_of="/requests"),
+    Page("account", "/limits", "Limits", OwnedQuery, limits_left),
+    Page("account", "/keys", "Keys", KeysPage, keys, form=IssueForm, act=issue),
     Page(
-        path="/accounts",
-        title="Accounts",
-        template="accounts.html",
-        owner="operator",
-        query=AccountsPage,
-        show=accounts,
+        "account",
+        "/keys/revoke",
+        "Revoke a key",
+        OneKey,
+        key_to_revoke,
+        form=OneKeyForm,
+        act=revoke,
+        part_of="/keys",
     ),
-    Page(
-        path="/",
-        title="Overview",
-        template="overview.html",
-        owner="account",
-        query=OwnedQuery,
-        show=overview,
-    ),
-    Page(
-        path="/limits",
-        title="Limits",
-        template="limits.html",
-        owner="account",
-        query=OwnedQuery,
-        show=limits,
-    ),
+    Page("account", "/invoices", "Invoices", OwnedPage, invoices),
+    Page("account", "/invoice", "Invoice", OneInvoice, invoice, part_of="/invoices"),
+    Page("account", "/payments", "Payments", OwnedPage, payments),
 )
 """All pages, in the order of the navigation."""

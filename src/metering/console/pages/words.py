@@ -6,18 +6,23 @@ from metering.accounts import ModelClass
 from metering.adaptive import PlatformState
 from metering.adaptive.law import Cause
 from metering.console.api.documents import NextTier
-from metering.console.api.limits import LimitRow, PoolRow
-from metering.console.pages.showing import plural, short_usd
+from metering.console.api.limits import LimitRow, PoolRow, RuleRow
+from metering.console.pages.showing import duration, plural, short_usd
 from metering.ledger import LineKind, PaymentKind
-from metering.usage import Ending
+from metering.usage import Ending, Usage
 
 __all__ = [
+    "BUDGETS",
     "ENDINGS",
     "LINES",
     "PAYMENTS",
+    "flags",
     "next_tier_takes",
     "of_models",
+    "quantities",
     "rate",
+    "reason",
+    "rule",
     "why_adaptive",
 ]
 
@@ -47,6 +52,12 @@ LINES: Mapping[LineKind, str] = {
     "carried": "Carried over as credit",
 }
 
+BUDGETS: Mapping[str, str] = {
+    "period": "Limit of the period",
+    "credit": "Credit",
+    "key": "Limit of the key you are signed in by",
+}
+
 _CLASSES: Mapping[ModelClass, str] = {"paid": "Paid models", "free": "Free models"}
 
 _STATES: Mapping[PlatformState, str] = {
@@ -64,7 +75,36 @@ _CAUSES: Mapping[Cause, str] = {
     "floor": "The limit is at its lowest and goes no further down.",
 }
 
-_PERIODS = {1: "second", 60: "minute", 3600: "hour", 86_400: "day"}
+_PERIODS: Mapping[float, str] = {
+    1: "second",
+    60: "minute",
+    3600: "hour",
+    86_400: "day",
+}
+
+_REASONS: Mapping[str, str] = {
+    "invalid_json": "The body was not JSON.",
+    "invalid_form": "The body was no form that can be read.",
+    "invalid_content_encoding": "The body was not compressed as it said.",
+    "model_missing": "The request named no model.",
+    "request_exceeds_limit": "The call alone was above a whole limit.",
+    "input_not_bounded": "Nothing told how long the input could be.",
+    "output_not_bounded": "Nothing told how long the output could be.",
+    "invalid_api_key": "The key was not known, or revoked.",
+    "insufficient_quota": "The credit was used up.",
+    "usage_limit_reached": "The limit of the period was used up.",
+    "account_suspended": "The account was suspended.",
+    "route_not_metered": "The path is not served.",
+    "model_not_priced": "There is no such model.",
+    "body_too_large": "The body was too large.",
+    "unsupported_content_encoding": "The body was compressed in a way not known.",
+    "rate_limit_exceeded": "A limit was used up for the moment.",
+    "budget_in_flight": "Running calls held what was left of the money.",
+    "storage_unavailable": "The ledger or the limits did not answer.",
+    "journal_full": "Nothing more could be recorded.",
+    "model_not_ready": "The model was cold and its queue full.",
+    "platform_busy": "The platform was busy.",
+}
 
 
 def of_models(kinds: list[ModelClass]) -> str:
@@ -74,11 +114,14 @@ def of_models(kinds: list[ModelClass]) -> str:
 
 def rate(limit: LimitRow) -> str:
     """Return a limit in words, such as "100 requests per minute"."""
-    period = _PERIODS.get(int(limit.per_s), f"{limit.per_s:g} s")
-    said = f"{plural(limit.amount, 'request')} per {period}"
+    said = f"{plural(limit.amount, 'request')} per {_period(limit.per_s)}"
     if limit.burst != limit.amount:
         said += f", at most {limit.burst:,} at once"
     return said
+
+
+def _period(seconds: float) -> str:
+    return _PERIODS.get(seconds, f"{seconds:g} s")
 
 
 def why_adaptive(pool: PoolRow) -> str:
@@ -87,6 +130,44 @@ def why_adaptive(pool: PoolRow) -> str:
     if pool.previous_rpm != pool.limit_rpm:
         said += f" Before that it was {pool.previous_rpm:,.3g} a minute."
     return said
+
+
+def rule(row: RuleRow) -> str:
+    """Return a limit of the plan in words."""
+    counted = row.counts.replace("_", " ")
+    said = f"{row.amount:,} {counted}"
+    said += " at once" if row.per_s is None else f" per {_period(row.per_s)}"
+    said += f", of each {' and '.join(row.per)}" if row.per else ""
+    if row.model is not None:
+        return f"{said}, for {row.model}"
+    return f"{said}, for {', '.join(row.models)}" if row.models else said
+
+
+def reason(code: str) -> str:
+    """Return why a call was refused, given the code that its client was told."""
+    return _REASONS.get(code, "Refused.")
+
+
+def flags(names: list[str]) -> str:
+    """Return what is to be known of how a call was counted."""
+    return ", ".join(name.replace("_", " ") for name in names)
+
+
+def quantities(usage: Usage) -> str:
+    """Return what was used, without what was not."""
+    told = (
+        (usage.input_total, "tokens in"),
+        (usage.output_total, "tokens out"),
+        (usage.images, "images"),
+    )
+    parts = [f"{number:,} {unit}" for number, unit in told if number]
+    for milliseconds, unit in (
+        (usage.audio_ms, "audio"),
+        (usage.compute_ms, "compute"),
+    ):
+        if milliseconds:
+            parts.append(f"{duration(milliseconds)} of {unit}")
+    return ", ".join(parts)
 
 
 def next_tier_takes(following: NextTier) -> str:

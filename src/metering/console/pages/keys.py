@@ -1,0 +1,105 @@
+"""Pages of an account's keys: they are listed, issued, and revoked for good."""
+
+from functools import partial
+from typing import Annotated
+
+import msgspec
+from anyio import to_thread
+
+from metering.console.api import keys as key_api
+from metering.console.api import lists
+from metering.console.api.asked import KeyRevoked, OwnedPage, OwnedQuery
+from metering.console.api.bodies import NewKey
+from metering.console.api.fields import Key
+from metering.console.api.lists import KeyRow, key_row
+from metering.console.pages.page import Answer, Goto, Look
+from metering.console.problems import ProblemError
+from metering.errors import ConfigurationError
+
+__all__ = [
+    "IssueForm",
+    "KeysPage",
+    "OneKey",
+    "OneKeyForm",
+    "issue",
+    "key_to_revoke",
+    "keys",
+    "revoke",
+]
+
+_WRONG = "Write an amount of dollars above 0, such as 50 or 7.50, or leave it empty."
+
+
+class KeysPage(OwnedPage, frozen=True, kw_only=True):
+    """Which keys, and how the one ends that was just revoked."""
+
+    revoked: Annotated[str, msgspec.Meta(max_length=8)] | None = None
+
+
+class OneKey(OwnedQuery, frozen=True, kw_only=True):
+    """Which key."""
+
+    id: Key
+
+
+class OneKeyForm(msgspec.Struct, frozen=True):
+    """Which key to revoke."""
+
+    id: Key
+
+
+class IssueForm(msgspec.Struct, frozen=True):
+    """What a new key may cost in a period; None: as much as the account may."""
+
+    usage_limit_usd: str | None = None
+
+
+async def keys(look: Look, query: KeysPage) -> Answer:
+    """Show the keys of an account."""
+    asked = look.asked(OwnedPage, cursor=query.cursor, limit=query.limit)
+    shown = await lists.keys(look.services, look.viewer, asked)
+    return {
+        "page": shown,
+        "own": look.viewer.key_id,
+        "revoked": query.revoked,
+        "secret": None,
+        "wrong": None,
+        "limit_usd": "",
+    }
+
+
+async def issue(look: Look, form: IssueForm) -> Answer:
+    """Issue a key, and show its secret this once."""
+    try:
+        asked = msgspec.convert(
+            {"account": look.owner.id, "usage_limit_usd": form.usage_limit_usd}, NewKey
+        )
+        issued = await key_api.issue_key(look.services, look.viewer, asked)
+    except (msgspec.ValidationError, ConfigurationError):
+        return {"wrong": _WRONG, "limit_usd": form.usage_limit_usd}
+    return {"secret": issued.secret}
+
+
+async def key_to_revoke(look: Look, query: OneKey) -> Answer:
+    """Show what is about to be revoked."""
+    return {"key": await _own(look, query.id), "own": look.viewer.key_id}
+
+
+async def revoke(look: Look, form: OneKeyForm) -> Goto:
+    """Revoke a key of the account."""
+    key = await _own(look, form.id)
+    await key_api.revoke_key(look.services, look.viewer, KeyRevoked(id=key.id))
+    return Goto("/keys", {"revoked": key.hint})
+
+
+async def _own(look: Look, key_id: str) -> KeyRow:
+    """Return a key of the account that is looked at.
+
+    Raises:
+        ProblemError: It is nobody's, or somebody else's.
+    """
+    find = partial(look.services.ledger.keys, look.owner.id)
+    for key in await to_thread.run_sync(find):
+        if key.id == key_id:
+            return key_row(key)
+    raise ProblemError("not_found", "The account has no such key.")
