@@ -358,6 +358,7 @@ class Metering:
             limits=self.limit_store,
             windows=self._windows,
             platform=self.platform,
+            look=self._vitals.look,
             clock=self._clock,
             ready=self.start,
             operator_token=checked_token(operator_token),

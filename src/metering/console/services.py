@@ -10,6 +10,7 @@ from metering.clock import Clock
 from metering.console.problems import ProblemError
 from metering.errors import ConfigurationError
 from metering.limit_rules import LimitRule
+from metering.observing import ServiceState
 from metering.platform import Platform
 from metering.pricing import PriceBook
 from metering.registry import Accounts, Billing, Corrections
@@ -39,6 +40,7 @@ class Services:
         limits: What is left of limits.
         windows: What is left of those that count in windows; None: there are none.
         platform: What adaptive limits are, and why; None where no tier is adaptive.
+        look: Looks at the process itself.
         clock: The node's clock.
         ready: Awaited before the first look.
         operator_token: What an operator signs in by; None: there is no operator.
@@ -54,6 +56,7 @@ class Services:
     limits: LimitStore
     windows: WindowStore | None
     platform: Platform | None
+    look: Callable[[], Awaitable[ServiceState]]
     clock: Clock
     ready: Callable[[], Awaitable[None]]
     operator_token: str | None
