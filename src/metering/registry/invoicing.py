@@ -54,19 +54,36 @@ class Invoicing:
 
         Begun again after it was cut short, it goes on with what is left.
         """
-        after = ("", "")
-        while True:
-            find = partial(self._ledger.unbilled, after=after, limit=_PAGE)
-            page = await to_thread.run_sync(find)
-            if not page:
-                return
-            for unbilled in page:
-                key = await to_thread.run_sync(self._due, unbilled)
-                if key is not None:
-                    yield await to_thread.run_sync(
-                        self._close, unbilled.account_id, key
-                    )
-            after = page[-1].account_id, page[-1].period
+        after: tuple[str, str] | None = ("", "")
+        while after is not None:
+            made, after = await self.close_due(after=after, limit=_PAGE)
+            for invoice in made:
+                yield invoice
+
+    async def close_due(
+        self, *, after: tuple[str, str] = ("", ""), limit: int
+    ) -> tuple[list[Invoice], tuple[str, str] | None]:
+        """Close what may be closed of the next so many periods not wholly invoiced.
+
+        Args:
+            after: Account and period after which to go on.
+            limit: How many periods are looked at, at most; above 0.
+
+        Returns:
+            The invoices that are new, and after which account and period to go on; None
+            where none is left.
+        """
+        find = partial(self._ledger.unbilled, after=after, limit=limit)
+        page = await to_thread.run_sync(find)
+        made: list[Invoice] = []
+        for unbilled in page:
+            key = await to_thread.run_sync(self._due, unbilled)
+            if key is not None:
+                close = partial(self._close, unbilled.account_id, key)
+                made.append(await to_thread.run_sync(close))
+        if len(page) < limit:
+            return made, None
+        return made, (page[-1].account_id, page[-1].period)
 
     async def invoice(self, invoice_id: str) -> Invoice:
         """Return an invoice.

@@ -6,7 +6,16 @@ from typing import Any, Literal, get_type_hints
 
 import msgspec
 
-from metering.console.api import history, keys, limits, lists, operating, plan, reading
+from metering.console.api import (
+    books,
+    history,
+    keys,
+    limits,
+    lists,
+    operating,
+    plan,
+    reading,
+)
 from metering.console.api.asked import Nothing
 from metering.console.services import Services, Viewer
 
@@ -117,6 +126,11 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _operated("PUT", "/v1/payment-method", operating.set_payment_method),
     _operated("PUT", "/v1/suspension", operating.suspend),
     _operated("PUT", "/v1/agreement", operating.agree),
+    _operated("POST", "/v1/invoices", books.close_period),
+    _operated("POST", "/v1/invoices/due", books.close_due),
+    _operated("POST", "/v1/reversals", books.reverse),
+    _operated("GET", "/v1/rerate", books.preview_rerate),
+    _operated("POST", "/v1/rerate", books.rerate),
     _owned("/v1/refusals", history.refusals),
     _operated("GET", "/v1/platform/history", history.platform_history),
 )

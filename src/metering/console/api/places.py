@@ -14,6 +14,7 @@ __all__ = [
     "CURSOR_LENGTH_MAX",
     "AlertPlaced",
     "CallPlaced",
+    "PeriodPlaced",
     "Placed",
     "RefusalPlaced",
     "RowPlaced",
@@ -82,6 +83,13 @@ class SpendPlaced(Placed, frozen=True):
 
     spent_p: Instant
     id: Reference
+
+
+class PeriodPlaced(Placed, frozen=True):
+    """Where a closing of periods stopped: account and key of the last one."""
+
+    account_id: Reference
+    period: PeriodKey
 
 
 class AlertPlaced(Placed, frozen=True):
