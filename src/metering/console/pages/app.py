@@ -14,6 +14,7 @@ Tests go through the table: a new page is held to all rules without a line more.
 
 from collections.abc import Awaitable, Callable
 from functools import partial
+from http import HTTPStatus
 from urllib.parse import quote
 
 from starlette.requests import Request
@@ -23,7 +24,7 @@ from starlette.routing import Route
 from metering.console.api.asked import OwnedQuery
 from metering.console.pages.answering import answer, frame_of, goto
 from metering.console.pages.forms import asked, read_form
-from metering.console.pages.page import Goto, Look, Page
+from metering.console.pages.page import Goto, Look, Page, Wrong
 from metering.console.pages.rendering import STATIC
 from metering.console.pages.security import PAGE_HEADERS, cookie_of
 from metering.console.pages.sessions import signed_in
@@ -83,23 +84,28 @@ async def _serve(page: Page, request: Request, services: Services) -> Response:
         viewer.require_operator()
     query, account = asked(request.query_params.multi_items(), page.query), None
     if isinstance(query, OwnedQuery):
-        if viewer.account_id is None and query.account is None:
+        of_all = viewer.account_id is None and query.account is None
+        if of_all and page.owner != "anybody":
             return goto(request, OPERATOR_HOME)
-        account = await services.accounts.get(viewer.sees(query.account))
+        if not of_all:
+            account = await services.accounts.get(viewer.sees(query.account))
     look = Look(
         services=services, viewer=viewer, account=account, now_ns=services.clock()
     )
     frame = frame_of(request, page=page, viewer=viewer, account=account)
-    became = {}
+    became, status = {}, HTTPStatus.OK
     if request.method == "POST" and page.act is not None:
         fields = await read_form(request, token)
         outcome = await page.act(look, asked(fields, page.form))
         if isinstance(outcome, Goto):
             target = frame.link(outcome.path, **outcome.query)
             return RedirectResponse(target, 303, PAGE_HEADERS)
-        became = dict(outcome)
+        if isinstance(outcome, Wrong):
+            became, status = dict(outcome.shown), HTTPStatus.UNPROCESSABLE_ENTITY
+        else:
+            became = dict(outcome)
     shown = dict(await page.show(look, query)) | became
-    return answer(page.template, frame, shown)
+    return answer(page.template, frame, shown, status=status)
 
 
 def _ask_to_sign_in(request: Request, page: Page) -> Response:

@@ -10,7 +10,7 @@ from metering.accounts import Account
 from metering.console.api.asked import OwnedQuery
 from metering.console.services import Services, Viewer
 
-__all__ = ["Act", "Answer", "Goto", "Look", "NoForm", "Page", "Show"]
+__all__ = ["Act", "Answer", "Goto", "Look", "NoForm", "Page", "Show", "Wrong"]
 
 _Owned = TypeVar("_Owned", bound=OwnedQuery)
 
@@ -22,7 +22,7 @@ class Look:
     Attributes:
         services: What the page stands on.
         viewer: Who looks.
-        account: Whose page it is; None: nobody's, it is an operator's page.
+        account: Whose page it is; None: nobody's, an operator looks at all.
         now_ns: When they look.
     """
 
@@ -55,6 +55,17 @@ class Goto:
     query: Mapping[str, str]
 
 
+@dataclass(frozen=True, slots=True)
+class Wrong:
+    """A form that cannot be done as it is: the page again, with what is wrong in it.
+
+    Attributes:
+        shown: What the template is given besides.
+    """
+
+    shown: "Answer"
+
+
 class NoForm(msgspec.Struct, frozen=True):
     """A form without fields, such as a button."""
 
@@ -63,7 +74,7 @@ Answer = Mapping[str, object]
 """What the template of a page is given."""
 
 Show = Callable[[Look, Any], Awaitable[Answer]]
-Act = Callable[[Look, Any], Awaitable[Answer | Goto]]
+Act = Callable[[Look, Any], Awaitable[Answer | Goto | Wrong]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +82,22 @@ class Page:
     """A row of the table of pages.
 
     Attributes:
-        owner: Whose rows it shows: those of one account, or, to operators alone, what
-            is everybody's.
+        owner: Whose rows it shows: those of one account; to operators alone, what is
+            everybody's, or one account from their side; or those of anybody: an
+            account's to itself, and all to an operator who names none.
         path: Beneath where the console is mounted.
         title: Its heading, and what leads to it in the navigation.
-        query: What it may be asked; of an account's page, an `OwnedQuery`.
+        query: What it may be asked; of an account's rows, an `OwnedQuery`.
         show: Returns what its template is given.
         form: What its form sends.
         act: Does what the form asks for; None: it has no form. It returns where to go
-            on, or what the template is given besides, to show what became of it.
+            on, or what the template is given besides, to show what became of it or is
+            wrong with it.
         part_of: Path of the page that it belongs to, which the navigation marks in its
             place; "": it is in the navigation itself.
     """
 
-    owner: Literal["account", "operator"]
+    owner: Literal["account", "operator", "anybody"]
     path: str
     title: str
     query: type[msgspec.Struct]
@@ -98,3 +111,8 @@ class Page:
         """The file that it is written by, named after its path."""
         name = self.path.strip("/").replace("/", "_") or "overview"
         return f"{name}.html"
+
+    @property
+    def of_account(self) -> bool:
+        """Whether it is about one account."""
+        return issubclass(self.query, OwnedQuery)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
+from typing import Literal
 from urllib.parse import urlencode
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -85,6 +86,20 @@ class Frame:
     def current(self) -> str:
         """Path of what the navigation marks as the present page."""
         return "" if self.page is None else self.page.part_of or self.page.path
+
+    def listed(self, of: Literal["account", "operator"]) -> list[Page]:
+        """Return what the navigation lists.
+
+        Args:
+            of: Pages of the account that is looked at, or those of all.
+        """
+        pages = [page for page in self.pages if not page.part_of]
+        if of == "account":
+            mine = {"account", "anybody", "operator" if self.operates else ""}
+            return [page for page in pages if page.of_account and page.owner in mine]
+        return [
+            page for page in pages if page.owner == "anybody" or not page.of_account
+        ]
 
     def link(self, path: str, **query: object) -> str:
         """Return the URL of a page; it stays at the account that is looked at.
