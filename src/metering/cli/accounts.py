@@ -131,22 +131,29 @@ async def override(
     account: AccountId,
     *,
     usage_limit: Annotated[
-        str | None, typer.Option(help='Dollars each month, such as "500".')
+        str | None,
+        typer.Option(metavar="USD", help='Dollars each month, such as "500".'),
     ] = None,
     output_tokens_max: Annotated[
-        str | None, typer.Option(help='Output of one request, such as "32K".')
+        str | None,
+        typer.Option(metavar="TOKENS", help='Output of one request, such as "32K".'),
     ] = None,
     reasoning_output_tokens_max: Annotated[
-        str | None, typer.Option(help="The same of models that reason.")
+        str | None,
+        typer.Option(metavar="TOKENS", help="The same of models that reason."),
     ] = None,
     requests: Annotated[
         list[str] | None,
-        typer.Option(help='Of a class of models: "paid=2000/minute". May be repeated.'),
+        typer.Option(
+            metavar="RATE",
+            help='Of a class of models: "paid=2000/minute". May be repeated.',
+        ),
     ] = None,
     price: Annotated[
         list[str] | None,
         typer.Option(
-            help='Dollars per 1M tokens in and out: "MODEL=0.5,2". May be repeated.'
+            metavar="PRICE",
+            help='Dollars per 1M tokens: "my/model=0.5,2". May be repeated.',
         ),
     ] = None,
     none: Annotated[bool, typer.Option("--none", help="End what was agreed.")] = False,
@@ -221,9 +228,9 @@ async def _show(desk: Desk, account_id: str) -> None:
 def _facts(caller: Resolved, spent_p: int) -> list[tuple[str, str]]:
     account, credit = caller.account, caller.credit
     limit_p = caller.usage_limit_p
-    limit = "no monthly limit" if limit_p is None else f"of {amount(limit_p)}"
+    limit = ", no monthly limit" if limit_p is None else f" of {amount(limit_p)}"
     if caller.funding == "credit":
-        limit = "of credit alone"
+        limit = ", of credit alone"
     facts = [
         ("created", when(account.created_ns)),
         ("tier", f"{caller.tier.name} (level {caller.tier.level})"),
@@ -238,11 +245,11 @@ def _facts(caller: Resolved, spent_p: int) -> list[tuple[str, str]]:
     ]
     facts += [
         ("output of a request", _output(caller)),
-        ("spent this period", f"{amount(spent_p)} {limit}"),
+        ("spent this period", f"{amount(spent_p)}{limit}"),
         ("credit left", amount(credit.ceiling_p - credit.used_p)),
-        ("", _remarks(account)),
     ]
-    return [fact for fact in facts if any(fact)]
+    remarks = _remarks(account)
+    return [*facts, ("besides", remarks)] if remarks else facts
 
 
 def _output(caller: Resolved) -> str:

@@ -1,8 +1,9 @@
 """The command line as a whole: every group and command, and in which order."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from metering import __version__
 from metering.cli.accounts import accounts
@@ -26,7 +27,23 @@ from metering.cli.verify import verify
 
 __all__ = ["app"]
 
+_ORDER = (
+    *("init", "check", "simulate", "price"),
+    *("accounts", "keys", "payments", "credits", "usage", "invoice"),
+    *("reverse", "rerate"),
+    *("migrate", "verify", "journal", "notices", "bench", "demo"),
+)
+
+
+class _Ordered(TyperGroup):
+    """Lists commands and groups as they belong together, not groups last."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return sorted(super().list_commands(ctx), key=_ORDER.index)
+
+
 app = typer.Typer(
+    cls=_Ordered,
     name="metering",
     no_args_is_help=True,
     rich_markup_mode="rich",

@@ -13,8 +13,8 @@ import structlog
 import typer
 
 from metering.cli.desk import Desk
-from metering.cli.exit_codes import FAILED
-from metering.cli.output import Output
+from metering.cli.exit_codes import FAILED, READER_GONE
+from metering.cli.output import Output, ReaderGone
 from metering.errors import MeteringError
 
 __all__ = ["PANEL", "command", "group"]
@@ -108,6 +108,8 @@ def _carry_out(run: Callable[[], Awaitable[int | None]], desk: Desk) -> int:
     except MeteringError as error:
         desk.output.error(str(error))
         return FAILED
+    except ReaderGone:
+        return READER_GONE
 
 
 def _log_to_stderr() -> None:

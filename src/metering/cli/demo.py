@@ -24,6 +24,9 @@ def demo(
     serve: Annotated[
         bool, typer.Option("--serve", help="Keep the server running at the end.")
     ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="End with one JSON document.")
+    ] = False,
 ) -> None:
     """Run a model server, call it as three customers, show their exact bills.
 
@@ -40,4 +43,6 @@ def demo(
         )
         raise typer.Exit(FAILED) from None
     arguments = [] if data is None else ["--data", str(data)]
-    raise typer.Exit(main([*arguments, *(["--serve"] if serve else [])]))
+    for flag, given in (("--serve", serve), ("--json", as_json)):
+        arguments += [flag] * given
+    raise typer.Exit(main(arguments))

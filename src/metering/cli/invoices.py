@@ -63,7 +63,12 @@ async def close(
     if account is not None:
         _show(desk, await billing.close(account, period))
         return
-    made = [one async for one in billing.close_all()]
+    made: list[Invoice] = []
+    with desk.output.progress() as bar:
+        task = bar.add_task("Closing", total=None)
+        async for one in billing.close_all():
+            made.append(one)
+            bar.advance(task)
     due_p = sum(one.total_p for one in made)
     _list(desk, made, f"Closed now: {len(made):,}. Due of these: {amount(due_p)}.")
 

@@ -18,7 +18,9 @@ async def migrate(desk: Desk) -> None:
     from metering.backends.sql import migrate as migrate_ledger  # noqa: PLC0415
 
     ledger = desk.ledger_url
-    await to_thread.run_sync(migrate_ledger, ledger)
+    with desk.output.progress() as bar:
+        bar.add_task("Migrating", total=None)
+        await to_thread.run_sync(migrate_ledger, ledger)
     shown = without_credentials(ledger)
     desk.output.show(
         {"ledger": shown, "migrated": True},

@@ -1,7 +1,10 @@
 """How commands answer: a JSON document, or tables and sentences for people."""
 
+import errno
+import os
 import sys
 from collections.abc import Iterable, Sequence
+from io import StringIO
 
 import msgspec
 from rich import box
@@ -15,11 +18,20 @@ from rich.progress import (
 )
 from rich.table import Table
 
-__all__ = ["Output", "bullets", "facts", "table"]
+from metering.errors import ConfigurationError
 
+__all__ = ["Output", "ReaderGone", "bullets", "facts", "table"]
 
 _NARROWEST = 10
 """Characters below which no cell is folded."""
+
+_NARROW_WINDOW = 80
+_UNFOLDED_MAX = 36
+"""Longest word that is kept whole where there is room for all such words: an id."""
+
+
+class ReaderGone(Exception):  # noqa: N818 - nothing is wrong: who reads has enough
+    """Who reads the answer has closed the pipe, as `head` does."""
 
 
 class Output:
@@ -31,7 +43,14 @@ class Output:
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
-        self._console = Console(highlight=False, markup=False, emoji=False)
+        shows = sys.stdout is not None and sys.stdout.isatty()
+        self._console = Console(
+            file=StringIO(),
+            force_terminal=shows or None,
+            highlight=False,
+            markup=False,
+            emoji=False,
+        )
         self._aside = Console(stderr=True, highlight=False, markup=False, emoji=False)
 
     def show(self, document: object, *readable: RenderableType) -> None:
@@ -43,10 +62,12 @@ class Output:
         """
         if self.as_json:
             text = msgspec.json.format(msgspec.json.encode(document), indent=2)
-            sys.stdout.write(text.decode() + "\n")
+            self.show_line(text.decode())
             return
-        for part in readable:
-            self._console.print(part)
+        with self._console.capture() as shown:
+            for part in readable:
+                self._console.print(part)
+        _write(shown.get())
 
     def show_verbatim(self, line: str) -> None:
         """Write a line that is to be copied: it is never wrapped, whatever its length.
@@ -54,7 +75,11 @@ class Output:
         It is left out of JSON, where the document has it.
         """
         if not self.as_json:
-            sys.stdout.write(line + "\n")
+            self.show_line(line)
+
+    def show_line(self, line: str) -> None:
+        """Write a line as it is."""
+        _write(line + "\n")
 
     def note(self, sentence: str) -> None:
         """Say beside the answer what is good to know."""
@@ -73,7 +98,40 @@ class Output:
             TimeRemainingColumn(),
             console=self._aside,
             transient=True,
+            disable=not self._aside.is_terminal,
         )
+
+
+def _write(text: str) -> None:
+    """Write to standard output, to its end.
+
+    Raises:
+        ReaderGone: Nobody reads any more.
+        ConfigurationError: It cannot be written.
+    """
+    why = "standard output is closed"
+    if sys.stdout is not None:
+        try:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        except OSError as error:
+            _forget_unwritten()
+            if error.errno == errno.EPIPE:
+                raise ReaderGone from None
+            why = str(error.strerror)
+        else:
+            return
+    raise ConfigurationError(
+        f"The command has run, but its answer cannot be written: {why}. Give it another"
+        " place: a terminal, a file, a pipe."
+    )
+
+
+def _forget_unwritten() -> None:
+    """Let the interpreter end without trying to write it again."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)
 
 
 def table(
@@ -92,18 +150,37 @@ def table(
     if not cells:
         return f"{title}: none."
     made = _empty(title)
+    whole = _unfolded(columns, cells)
     for at, name in enumerate(columns):
         right = name.endswith(">")
         made.add_column(
             name.removesuffix(">"),
             justify="right" if right else "left",
             overflow="fold",
-            no_wrap=right,
+            no_wrap=right or at in whole,
             min_width=min(_NARROWEST, max(len(row[at]) for row in cells)),
         )
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def _unfolded(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> set[int]:
+    """Return which columns are of single words, such as ids, if there is room for all.
+
+    A word that is folded is hard to read, and harder to copy.
+    """
+    widths = [max(map(len, column)) for column in zip(columns, *cells, strict=True)]
+    words = {
+        at
+        for at, width in enumerate(widths)
+        if width <= _UNFOLDED_MAX and not any(" " in row[at] for row in cells)
+    }
+    least = sum(
+        width if at in words or columns[at].endswith(">") else min(_NARROWEST, width)
+        for at, width in enumerate(widths)
+    )
+    return words if least + 2 * len(columns) < _NARROW_WINDOW else set()
 
 
 def facts(title: str, pairs: Iterable[tuple[str, str]]) -> Table:

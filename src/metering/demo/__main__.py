@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import TextIO
 
+import msgspec
 import structlog
 from rich.console import Console
 from rich.padding import Padding
@@ -21,6 +22,7 @@ from metering.demo.tables import (
     charges_table,
     records,
     refusals_table,
+    statement_document,
     tiers_table,
 )
 
@@ -47,6 +49,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--serve", action="store_true", help="keep the server running at the end"
     )
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help="end with one JSON document on standard output; the story is on the other",
+    )
     chosen = parser.parse_args(argv)
     data = chosen.data or Path(".metering", time.strftime("demo-%Y%m%d-%H%M%S"))
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
@@ -55,28 +62,41 @@ def main(argv: Sequence[str] | None = None) -> int:
     with (data / "demo.log").open("w", encoding="utf-8") as log:
         _log_into(log)
         with serve(data) as service:
-            _run(service, data, keep=chosen.serve)
+            _run(service, data, keep=chosen.serve, as_json=chosen.json)
     if chosen.serve:
-        print("Ended; every call is in the ledger.")
+        print("Ended; every call is in the ledger.", file=sys.stderr)
     return 0
 
 
-def _run(service: Service, data: Path, *, keep: bool) -> None:
-    console = Console(highlight=False)
+def _run(service: Service, data: Path, *, keep: bool, as_json: bool) -> None:
+    console = Console(highlight=False, stderr=as_json)
     console.print(_OPENING)
     script = Script(service, tell=partial(_tell, console))
     with console.status("Calling the server ..."):
         script.play()
         statements = _statements(service, script)
-    console.print()
-    prices = service.meter.plan.prices
-    console.print(charges_table(statements, prices, START_NS))
-    console.print(refusals_table(script.refusals))
-    console.print(tiers_table(statements))
-    for line in records(data):
-        console.print(line, soft_wrap=True)
+    if as_json:
+        _show_document(statements, script, data)
+    else:
+        console.print()
+        prices = service.meter.plan.prices
+        console.print(charges_table(statements, prices, START_NS))
+        console.print(refusals_table(script.refusals))
+        console.print(tiers_table(statements))
+        for line in records(data):
+            console.print(line, soft_wrap=True)
     if keep:
         _keep(service, script, console)
+
+
+def _show_document(statements: Sequence[Statement], script: Script, data: Path) -> None:
+    document = {
+        "data": str(data),
+        "accounts": list(map(statement_document, statements)),
+        "refusals": script.refusals,
+    }
+    text = msgspec.json.format(msgspec.json.encode(document), indent=2).decode()
+    print(text, flush=True)
 
 
 def _tell(console: Console, sentence: str) -> None:
@@ -106,6 +126,7 @@ def _keep(service: Service, script: Script, console: Console) -> None:
         f" -H 'Content-Type: application/json' -d '"
         f'{{"model": "{BY_TOKENS}", "messages":'
         f' [{{"role": "user", "content": "Hello"}}]}}\'\n',
+        file=console.file,
         flush=True,
     )
     console.print("Ctrl-C ends it.")

@@ -15,7 +15,14 @@ from metering.money import format_usd
 from metering.pricing import PriceBook
 from metering.stores import UsageTotal
 
-__all__ = ["Statement", "charges_table", "records", "refusals_table", "tiers_table"]
+__all__ = [
+    "Statement",
+    "charges_table",
+    "records",
+    "refusals_table",
+    "statement_document",
+    "tiers_table",
+]
 
 _MS_PER_S = 1000
 
@@ -29,6 +36,29 @@ class Statement:
     after: Tier
     credit: CreditState
     totals: Sequence[UsageTotal]
+
+
+def statement_document(statement: Statement) -> dict[str, object]:
+    """Return what JSON has of an account."""
+    credit = statement.credit
+    return {
+        "account": statement.account.id,
+        "tier_before": statement.before.name,
+        "tier": statement.after.name,
+        "lifetime_paid_usd": format_usd(statement.account.lifetime_paid_p),
+        "credit_left_usd": format_usd(credit.ceiling_p - credit.used_p),
+        "usage": [
+            {
+                "model": total.model,
+                "calls": total.calls,
+                "input_tokens": total.usage.input_total,
+                "output_tokens": total.usage.output_total,
+                "compute_ms": total.usage.compute_ms,
+                "charge_usd": format_usd(total.charge_p),
+            }
+            for total in statement.totals
+        ],
+    }
 
 
 def charges_table(
