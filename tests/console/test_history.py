@@ -214,3 +214,25 @@ async def test_neither_prompts_nor_keys_are_kept(open_console):
 
     assert 2 == kept.count("RefusalMinute("), "the calls with a key are one row"
     assert not [word for word in (WORDS, key, "secret", "no-such") if word in kept]
+
+
+async def test_an_operator_sees_which_reasons_are_the_most_frequent(open_console):
+    """Of all accounts together, and of the last hours alone."""
+    async with open_console() as console:
+        await ask(console, "no-such-key")
+        console.clock.advance(seconds=2 * 3600)
+        for name in ("acme", "zeta"):
+            key = await console.account(name, tier=1)
+            await ask(console, key, "no-such-model")
+        await ask(console, "no-such-key")
+        console.meter._historian.write()
+
+        shown = await console.get("/v1/refusals/reasons")
+        longer = await console.get("/v1/refusals/reasons", hours=3)
+
+    assert "2026-01-15T01:00:00Z" == shown["since"]
+    assert [("model_not_priced", None, 2, 2), ("invalid_api_key", None, 1, 1)] == [
+        (row["code"], row["quota"], row["calls"], row["accounts"])
+        for row in shown["reasons"]
+    ]
+    assert [2, 2] == [row["calls"] for row in longer["reasons"]]

@@ -25,6 +25,7 @@ __all__ = [
     "OwnedPage",
     "OwnedQuery",
     "PoolsOf",
+    "ReasonsOf",
     "Strict",
     "UsageDaysOf",
     "UsageOf",
@@ -174,3 +175,11 @@ class PoolsOf(Strict, frozen=True, kw_only=True):
     hours: Annotated[
         int, msgspec.Meta(description="How far to look back.", ge=1, le=168)
     ] = 24
+
+
+class ReasonsOf(Strict, frozen=True, kw_only=True):
+    """How far to look back at refusals."""
+
+    hours: Annotated[
+        int, msgspec.Meta(description="How far to look back.", ge=1, le=24)
+    ] = 1

@@ -35,6 +35,8 @@ __all__ = [
     "PoolHistory",
     "PoolPoint",
     "PoolShown",
+    "ReasonRow",
+    "ReasonsShown",
     "RefusalRow",
     "RefusalsShown",
     "TierShown",
@@ -350,6 +352,27 @@ class RefusalsShown(msgspec.Struct, frozen=True, kw_only=True):
 
     refusals: list[RefusalRow]
     next: Cursor | None
+
+
+class ReasonRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Calls of all accounts that were refused for one reason."""
+
+    code: Annotated[str, msgspec.Meta(description="Why, as clients were told.")]
+    quota: Annotated[
+        str | None, msgspec.Meta(description="Which refused; null: none did.")
+    ]
+    calls: int
+    accounts: Annotated[
+        int, msgspec.Meta(description="Of how many; all that nobody knows are one.")
+    ]
+    last: Instant
+
+
+class ReasonsShown(msgspec.Struct, frozen=True, kw_only=True):
+    """Refusals by reason, the most frequent first."""
+
+    since: Instant
+    reasons: list[ReasonRow]
 
 
 class PoolPoint(msgspec.Struct, frozen=True, kw_only=True):

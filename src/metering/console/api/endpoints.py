@@ -132,6 +132,7 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _operated("GET", "/v1/rerate", books.preview_rerate),
     _operated("POST", "/v1/rerate", books.rerate),
     _owned("/v1/refusals", history.refusals),
+    _operated("GET", "/v1/refusals/reasons", history.refusal_reasons),
     _operated("GET", "/v1/platform/history", history.platform_history),
 )
 """Everything that the API does. Paths are fixed: ids may hold a slash, so they are in

@@ -7,11 +7,13 @@ from operator import attrgetter
 from anyio import to_thread
 
 from metering.clock import NS_PER_S, iso_utc
-from metering.console.api.asked import OwnedPage, PoolsOf
+from metering.console.api.asked import OwnedPage, PoolsOf, ReasonsOf
 from metering.console.api.documents import (
     PlatformHistoryShown,
     PoolHistory,
     PoolPoint,
+    ReasonRow,
+    ReasonsShown,
     RefusalRow,
     RefusalsShown,
 )
@@ -20,7 +22,7 @@ from metering.console.services import Services, Viewer
 from metering.stores import PoolSpan, RefusalMinute, RefusalPlace
 from metering.stores.history import MINUTE_NS
 
-__all__ = ["platform_history", "refusals"]
+__all__ = ["platform_history", "refusal_reasons", "refusals"]
 
 POINTS_MAX = 360
 """A chart shows no more, and an answer of a week stays small."""
@@ -54,6 +56,26 @@ async def refusals(
     if len(found) > len(page):
         more = RefusalPlaced(*page[-1].place).cursor()
     return RefusalsShown(refusals=[_refusal_row(each) for each in page], next=more)
+
+
+async def refusal_reasons(services: Services, query: ReasonsOf) -> ReasonsShown:
+    """Refused calls of all accounts by reason, the most frequent first."""
+    now_ns = services.clock()
+    since_ns = (now_ns - query.hours * _HOUR_NS) // MINUTE_NS * MINUTE_NS
+    read = partial(services.ledger.history.reasons, since_ns=since_ns)
+    return ReasonsShown(
+        since=iso_utc(since_ns),
+        reasons=[
+            ReasonRow(
+                code=each.code,
+                quota=each.quota or None,
+                calls=each.calls,
+                accounts=each.accounts,
+                last=iso_utc(each.last_ns),
+            )
+            for each in await to_thread.run_sync(read)
+        ],
+    )
 
 
 async def platform_history(services: Services, query: PoolsOf) -> PlatformHistoryShown:
