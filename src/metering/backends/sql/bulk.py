@@ -1,14 +1,25 @@
 """Adds many rows to a table and finds many, each database in its fastest way."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import lru_cache
+from operator import itemgetter
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, Table, Text, any_, literal
-from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Table,
+    Text,
+    any_,
+    literal,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, Insert
+from sqlalchemy.dialects.sqlite import dialect as sqlite
 
 from metering.backends.sql.reading import sliced
 
-__all__ = ["COPIED", "add_rows", "matching"]
+__all__ = ["COPIED", "add_rows", "matching", "upsert_rows"]
 
 COPIED = "metering_copied"
 """The execution option by which rows reach the statement that copies them."""
@@ -34,6 +45,31 @@ def add_rows(
         marks = ", ".join("?" for _ in rows[0])
         insert = f"INSERT INTO {names} VALUES ({marks})"  # noqa: S608 - our own names
         connection.exec_driver_sql(insert, cells)
+
+
+def upsert_rows(
+    connection: Connection, upsert: Insert, rows: Sequence[Mapping[str, Any]]
+) -> None:
+    """Run a statement for each of the rows, all with the same columns, in their order.
+
+    SQLite is given them as they are here, too: that takes a third of the time.
+    """
+    if not rows:
+        return
+    if connection.dialect.name == "postgresql":
+        connection.execute(upsert, rows)
+    else:
+        sql, cells_of = _written(upsert, tuple(rows[0]))
+        connection.exec_driver_sql(sql, list(map(cells_of, rows)))
+
+
+@lru_cache(maxsize=16)
+def _written(
+    upsert: Insert, names: tuple[str, ...]
+) -> tuple[str, Callable[[Mapping[str, Any]], tuple[Any, ...]]]:
+    """Return a statement as SQLite takes it, and what puts a row in its order."""
+    compiled = upsert.compile(dialect=sqlite(), column_keys=names)
+    return str(compiled), itemgetter(*compiled.positiontup or ())
 
 
 def matching(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, select
 
 from metering.backends.sql import schema
+from metering.backends.sql.bulk import upsert_rows
 from metering.backends.sql.upsert import insert
 from metering.money import checked
 from metering.usage import UsageEvent
@@ -31,7 +32,7 @@ def spend_of_keys(connection: Connection, fresh: Iterable[UsageEvent]) -> None:
             {"key_id": key, "period": period, "account_id": of, "spent_p": checked(p)}
             for (key, period, of), p in sorted(spent_p.items())
         ]
-        connection.execute(_add_spent, rows)
+        upsert_rows(connection, _add_spent, rows)
 
 
 def key_spent_p(connection: Connection, key_id: str, period: str) -> int:

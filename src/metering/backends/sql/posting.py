@@ -7,7 +7,7 @@ from typing import NamedTuple
 from sqlalchemy import Connection, bindparam, select, update
 
 from metering.backends.sql import schema
-from metering.backends.sql.bulk import add_rows, matching
+from metering.backends.sql.bulk import add_rows, matching, upsert_rows
 from metering.backends.sql.funding import (
     Funding,
     Standing,
@@ -209,4 +209,4 @@ def _spend(connection: Connection, fresh: Iterable[UsageEvent]) -> None:
         }
         for (account_id, period), spent_p in sorted(spent.items())
     ]
-    connection.execute(_add_spent, rows)
+    upsert_rows(connection, _add_spent, rows)

@@ -21,6 +21,7 @@ from sqlalchemy import (
 )
 
 from metering.backends.sql import schema
+from metering.backends.sql.bulk import upsert_rows
 from metering.backends.sql.reading import exact_sum, joined_sum
 from metering.backends.sql.upsert import insert
 from metering.ledger import day_at
@@ -79,7 +80,7 @@ def add_to_days(
             dict(zip(_COLUMNS, (*key, len(its), *_cells(its)), strict=True))
             for key, its in sorted(of_days.items())
         ]
-        connection.execute(_add, rows)
+        upsert_rows(connection, _add, rows)
 
 
 def _cells(events: Iterable[UsageEvent]) -> Iterator[int]:
