@@ -22,6 +22,7 @@ from metering.console.pages.keys import (
 from metering.console.pages.limits import limits_left
 from metering.console.pages.overview import overview
 from metering.console.pages.page import Page
+from metering.console.pages.platform import PlatformOver, platform
 from metering.console.pages.requests import refused, served
 from metering.console.pages.usage import UsagePage, usage
 
@@ -33,6 +34,7 @@ OPERATOR_HOME = "/accounts"
 
 PAGES: tuple[Page, ...] = (
     Page("operator", "/accounts", "Accounts", AccountsPage, accounts),
+    Page("operator", "/platform", "Platform", PlatformOver, platform),
     Page("account", "/", "Overview", OwnedQuery, overview),
     Page("account", "/usage", "Usage", UsagePage, usage),
     Page("account", "/requests", "Requests", ChargesPage, served),

@@ -13,9 +13,12 @@ from metering.usage import Ending, Usage
 
 __all__ = [
     "BUDGETS",
+    "CAUSES",
     "ENDINGS",
     "LINES",
     "PAYMENTS",
+    "STATES",
+    "STATE_KINDS",
     "flags",
     "next_tier_takes",
     "of_models",
@@ -65,6 +68,29 @@ _STATES: Mapping[PlatformState, str] = {
     "limiting": "The platform is near its capacity, so what is spare is shared.",
     "busy": "The platform is busy: some calls wait for a moment.",
     "shedding_paid": "The platform is over its capacity, for paid calls, too.",
+}
+
+STATES: Mapping[PlatformState, str] = {
+    "normal": "Room for all",
+    "limiting": "Near capacity",
+    "busy": "Busy",
+    "shedding_paid": "Over capacity",
+}
+"""States of the platform in a word, for operators."""
+
+STATE_KINDS: Mapping[PlatformState, str] = {
+    "normal": "good",
+    "limiting": "",
+    "busy": "warn",
+    "shedding_paid": "bad",
+}
+
+CAUSES: Mapping[Cause, str] = {
+    "ceiling": "Its highest",
+    "budget": "What is spare",
+    "probe": "Feeling upwards",
+    "split": "An equal share",
+    "floor": "Its lowest",
 }
 
 _CAUSES: Mapping[Cause, str] = {

@@ -1,0 +1,224 @@
+"""Adaptive pools over time: what is drawn of them, and what they went through."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+from metering.adaptive import PlatformState
+from metering.console.api.documents import (
+    PlatformHistoryShown,
+    PoolHistory,
+    PoolPoint,
+    PoolShown,
+)
+from metering.console.pages.showing import short_count
+from metering.console.pages.timelines import (
+    Span,
+    Timeline,
+    TimeSeries,
+    spans_of,
+    timeline,
+)
+
+__all__ = ["HOURS", "PoolSeen", "Range", "Stretch", "pools_seen"]
+
+Range = Literal["hour", "day", "week"]
+
+HOURS: Mapping[Range, int] = {"hour": 1, "day": 24, "week": 168}
+"""How far back each range goes."""
+
+STRETCHES_MAX = 40
+"""Stretches that a table has, the latest first."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stretch:
+    """How long a pool was in a state, and how far it came.
+
+    Attributes:
+        state: The state.
+        start: When it began, RFC 3339.
+        minutes: How long it lasted.
+        limit_rpm_min: The lowest limit of it.
+        awaiting: The most calls that awaited their first byte.
+        waiting: The most that waited at the gate.
+    """
+
+    state: PlatformState
+    start: str
+    minutes: int
+    limit_rpm_min: float
+    awaiting: float
+    waiting: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSeen:
+    """A pool now, and what it did.
+
+    Attributes:
+        name: Its name.
+        now: What it is doing in this process; None: this process does not know it.
+        limit: The limit over time, the states marked.
+        load: Calls over time, against those that would have no delay.
+        rates: Calls a second over time: what the platform makes, what class 0 gets.
+        limit_desc: The first of these in a sentence.
+        load_desc: The second.
+        stretches: Its states, the latest first, at most 40 of them.
+        more: How many are left out.
+    """
+
+    name: str
+    now: PoolShown | None
+    limit: Timeline | None
+    load: Timeline | None
+    rates: Timeline | None
+    limit_desc: str
+    load_desc: str
+    stretches: tuple[Stretch, ...]
+    more: int
+
+
+def pools_seen(
+    now: Sequence[PoolShown], past: PlatformHistoryShown
+) -> tuple[PoolSeen, ...]:
+    """Return each pool by name: those of this process, and those of the past."""
+    history = {each.pool: each for each in past.pools}
+    present = {each.pool: each for each in now}
+    return tuple(
+        _seen(name, present.get(name), history.get(name), past)
+        for name in sorted({*history, *present})
+    )
+
+
+def _seen(
+    name: str,
+    now: PoolShown | None,
+    history: PoolHistory | None,
+    past: PlatformHistoryShown,
+) -> PoolSeen:
+    if history is None:
+        return PoolSeen(
+            name=name,
+            now=now,
+            limit=None,
+            load=None,
+            rates=None,
+            limit_desc="",
+            load_desc="",
+            stretches=(),
+            more=0,
+        )
+    start, step = datetime.fromisoformat(past.since), timedelta(seconds=past.step_s)
+    steps = -((start - datetime.fromisoformat(past.until)) // step)
+    points: list[PoolPoint | None] = [None] * steps
+    for point in history.points:
+        place = (datetime.fromisoformat(point.at) - start) // step
+        points[min(place, steps - 1)] = point
+    draw = _Drawing(start, step, points)
+    told = [point for point in points if point is not None]
+    lowest = min(told, key=lambda point: point.limit_rpm_min)
+    most = max(told, key=lambda point: point.awaiting)
+    stretches = _stretches(points, start, step)[::-1]
+    return PoolSeen(
+        name=name,
+        now=now,
+        limit=draw.of(
+            {
+                "On average": lambda point: point.limit_rpm,
+                "Lowest": lambda point: point.limit_rpm_min,
+            }
+        ),
+        load=draw.of(
+            {
+                "Awaiting first byte": lambda point: point.awaiting,
+                "Waiting at the gate": lambda point: point.waiting,
+                "Room without delay": _undelayed,
+            }
+        ),
+        rates=draw.of(
+            {
+                "What the models make": lambda point: point.capacity_per_s,
+                "What adaptive accounts share": lambda point: point.budget_per_s,
+            }
+        ),
+        limit_desc=(
+            f"The lowest limit was {lowest.limit_rpm_min:.3g} requests a minute,"
+            f" at {_time(lowest)}; the last is {told[-1].limit_rpm:.3g}."
+        ),
+        load_desc=(
+            f"At most {most.awaiting:,.0f} calls awaited their first byte, at"
+            f" {_time(most)}, and {max(p.waiting for p in told):,.0f} waited."
+        ),
+        stretches=tuple(stretches[:STRETCHES_MAX]),
+        more=max(0, len(stretches) - STRETCHES_MAX),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawing:
+    """Draws figures of the same steps."""
+
+    start: datetime
+    step: timedelta
+    points: Sequence[PoolPoint | None]
+
+    def of(self, lines: Mapping[str, Callable[[PoolPoint], float | None]]) -> Timeline:
+        series = [
+            TimeSeries(name, [None if p is None else read(p) for p in self.points])
+            for name, read in lines.items()
+        ]
+        told = [
+            "" if point is None else self._told(point, lines) for point in self.points
+        ]
+        states = spans_of(["" if p is None else p.state for p in self.points])
+        bands = [
+            Span(s.state, s.first, s.after) for s in states if s.state not in _CALM
+        ]
+        return timeline(
+            self.start, self.step, series, show=short_count, told=told, bands=bands
+        )
+
+    def _told(
+        self,
+        point: PoolPoint,
+        lines: Mapping[str, Callable[[PoolPoint], float | None]],
+    ) -> str:
+        values = ((name, read(point)) for name, read in lines.items())
+        parts = [f"{name}: {value:,.3g}" for name, value in values if value is not None]
+        return f"{_time(point)}, {point.state.replace('_', ' ')}\n" + "\n".join(parts)
+
+
+_CALM = frozenset({"", "normal"})
+
+
+def _undelayed(point: PoolPoint) -> float:
+    """Return how many calls may await their first byte and none of them be late."""
+    return point.capacity_per_s * point.unloaded_s
+
+
+def _time(point: PoolPoint) -> str:
+    at = datetime.fromisoformat(point.at)
+    return f"{at.day} {at:%b %H:%M}"
+
+
+def _stretches(
+    points: Sequence[PoolPoint | None], start: datetime, step: timedelta
+) -> list[Stretch]:
+    found = []
+    for span in spans_of([None if p is None else p.state for p in points]):
+        if span.state is None:
+            continue
+        inside = [p for p in points[span.first : span.after] if p is not None]
+        found.append(
+            Stretch(
+                state=span.state,
+                start=(start + step * span.first).isoformat(),
+                minutes=step * (span.after - span.first) // timedelta(minutes=1),
+                limit_rpm_min=min(p.limit_rpm_min for p in inside),
+                awaiting=max(p.awaiting for p in inside),
+                waiting=max(p.waiting for p in inside),
+            )
+        )
+    return found
