@@ -79,8 +79,8 @@ def open_console(tmp_path):
     """Return what runs a service with a console, a context manager."""
 
     @asynccontextmanager
-    async def open_it(*, operator_token=OPERATOR):
-        plan = replace(plan_from_preset("friendli"), data=str(tmp_path))
+    async def open_it(*, operator_token=OPERATOR, **changes):
+        plan = replace(plan_from_preset("friendli"), data=str(tmp_path), **changes)
         clock, ledger = ManualClock(), SqlLedger("sqlite://", tiers=plan.tiers)
         meter = Metering(plan, clock=clock, ledger=ledger)
         app = Starlette()

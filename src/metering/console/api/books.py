@@ -107,7 +107,7 @@ async def rerate(services: Services, body: Rerated) -> RerateShown:
             " Look at the preview again, and end `until` in the past.",
         )
     done = await services.corrections.rerate(
-        body.model,
+        _model(services, body),
         since_ns,
         until_ns,
         reason=body.reason,
@@ -119,14 +119,19 @@ async def rerate(services: Services, body: Rerated) -> RerateShown:
 async def _preview(
     services: Services, query: CallsOf, since_ns: int, until_ns: int
 ) -> Repriced:
-    services.prices.checked_name(query.model, f"model {query.model!r}")
     return await services.corrections.preview(
-        query.model,
+        _model(services, query),
         since_ns,
         until_ns,
         price_version=query.price_version,
         on_batch=_refuse_many,
     )
+
+
+def _model(services: Services, query: CallsOf) -> str:
+    """Return the name of the model, which the plan need not have any more."""
+    model = services.prices.model(query.model)
+    return query.model if model is None else model.name
 
 
 def _refuse_many(seen: Repriced) -> None:
