@@ -27,6 +27,9 @@ POOL_MINUTES_MAX = 1_000
 """Minutes of pools that wait to be written; beyond it the oldest are given up."""
 
 REFUSALS_KEPT_NS = 30 * 24 * 60 * MINUTE_NS
+REFUSALS_KEPT_MAX = 1_000_000
+"""Rows that are kept whatever their age, about 150 MB of them."""
+
 POOLS_KEPT_NS = 7 * 24 * 60 * MINUTE_NS
 
 _WRITE_S = 1.0
@@ -188,6 +191,7 @@ class Historian:
     def _forget_some(self, now_ns: int) -> int:
         return self._store.forget(
             refusals_before_ns=now_ns - REFUSALS_KEPT_NS,
+            refusals_max=REFUSALS_KEPT_MAX,
             pools_before_ns=now_ns - POOLS_KEPT_NS,
             limit=_FORGOTTEN_AT_ONCE,
         )

@@ -115,16 +115,16 @@ class PoolMinute(msgspec.Struct, frozen=True, kw_only=True):
 class PoolSpan(msgspec.Struct, frozen=True, kw_only=True):
     """What an adaptive pool did in a span of time, as all nodes together saw it.
 
-    Figures of nodes add up where each tells of its own calls, and each minute in which
-    a node told something counts alike.
+    Minutes in which any node told something count alike.
 
     Attributes:
         pool: Name of the pool.
         start_ns: The beginning of the span.
-        nodes: How many nodes told something.
+        nodes: How many nodes told something in one minute, at most.
         state: The worst that any node was in.
         causes: What set the limit at any time, the gentlest first.
-        limit_rpm: Requests a minute of each account of class 0, on the average.
+        limit_rpm: Requests a minute of each account of class 0, on the average of nodes
+            and minutes.
         limit_rpm_min: The lowest that any node had.
         awaiting: Calls that awaited their first byte, all nodes together.
         waiting: Calls in the waiting rooms, all nodes together.
@@ -202,9 +202,20 @@ class History(Protocol):
         ...
 
     def forget(
-        self, *, refusals_before_ns: int, pools_before_ns: int, limit: int
+        self,
+        *,
+        refusals_before_ns: int,
+        refusals_max: int,
+        pools_before_ns: int,
+        limit: int,
     ) -> int:
-        """Forget minutes that begin before an instant, so many of each kind at most.
+        """Forget minutes that begin before an instant, and those too many to be kept.
+
+        Args:
+            refusals_before_ns: Refusals of minutes before this are forgotten.
+            refusals_max: How many places of refusals are kept; whole minutes go.
+            pools_before_ns: Minutes of pools before this are forgotten.
+            limit: How much of either kind at most, this time.
 
         Returns:
             How many that were: 0 when nothing is left to be forgotten.

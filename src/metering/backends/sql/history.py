@@ -1,6 +1,6 @@
 """The history in SQL: refusals and adaptive pools by the minute."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from typing import Any, get_args
 
@@ -10,6 +10,7 @@ from sqlalchemy import (
     Connection,
     RowMapping,
     Select,
+    Subquery,
     Table,
     case,
     delete,
@@ -35,6 +36,7 @@ __all__ = ["SqlHistory"]
 
 _STATES: tuple[PlatformState, ...] = get_args(PlatformState)
 _CAUSES: tuple[Cause, ...] = get_args(Cause)
+_AVERAGED = ("limit_rpm", "awaiting", "waiting", "capacity_per_s", "unloaded_s")
 
 _refusals = schema.refusals.c
 _pools = schema.pool_minutes.c
@@ -42,7 +44,7 @@ _place = [_refusals[name] for name in RefusalPlace._fields]
 
 
 class SqlHistory:
-    """The history of a ledger; see `History`. Each method is one transaction.
+    """The history of a ledger; see `History`. Each method writes in one transaction.
 
     Args:
         read: Runs what only reads.
@@ -80,10 +82,21 @@ class SqlHistory:
         return self._read(_spans, pool, since_ns, until_ns, step_ns)
 
     def forget(
-        self, *, refusals_before_ns: int, pools_before_ns: int, limit: int
+        self,
+        *,
+        refusals_before_ns: int,
+        refusals_max: int,
+        pools_before_ns: int,
+        limit: int,
     ) -> int:
         """Forget old minutes; see `History.forget`."""
-        return self._write(_forget, refusals_before_ns, pools_before_ns, limit)
+        # Counted beforehand: no writer waits for that, and to forget is harmless twice.
+        cut_ns = self._read(_minute_too_many, refusals_max)
+        before_ns = {
+            schema.refusals: max(refusals_before_ns, cut_ns + 1),
+            schema.pool_minutes: pools_before_ns,
+        }
+        return self._write(_forget, before_ns, limit)
 
 
 def _note(
@@ -195,33 +208,24 @@ def _spans(
     until_ns: int,
     step_ns: int,
 ) -> list[PoolSpan]:
-    wanted = _merged(step_ns).where(
-        _pools.minute_ns >= since_ns, _pools.minute_ns < until_ns
-    )
+    within = [_pools.minute_ns >= since_ns, _pools.minute_ns < until_ns]
     if pool is not None:
-        wanted = wanted.where(_pools.pool == pool)
-    rows = connection.execute(wanted).mappings()
+        within.append(_pools.pool == pool)
+    rows = connection.execute(_averages(_of_all_nodes(within), step_ns)).mappings()
     return [_span(row) for row in rows]
 
 
-def _merged(step_ns: int) -> Select[Any]:
-    """Return what makes one row of all minutes and nodes of each span of a pool."""
-    start_ns = (_pools.minute_ns // step_ns * step_ns).label("start_ns")
-    minutes = func.count(_pools.minute_ns.distinct())
-
-    def of_all(column: ColumnElement[float]) -> ColumnElement[float]:
-        """Add the nodes up, and take the average of the minutes."""
-        return func.sum(column) / minutes
-
+def _of_all_nodes(within: Sequence[ColumnElement[bool]]) -> Subquery:
+    """Return one row of each minute of a pool."""
     worst = case(
         {state: rank for rank, state in enumerate(_STATES)}, value=_pools.state
     )
-    bounded = func.count(_pools.budget_per_s) == func.count()
+    unbounded = func.count() > func.count(_pools.budget_per_s)
     return (
         select(
+            _pools.minute_ns,
             _pools.pool,
-            start_ns,
-            func.count(_pools.node.distinct()).label("nodes"),
+            func.count().label("nodes"),
             func.max(worst).label("state"),
             *(
                 func.max(case((_pools.cause == cause, 1), else_=0)).label(cause)
@@ -229,14 +233,38 @@ def _merged(step_ns: int) -> Select[Any]:
             ),
             func.avg(_pools.limit_rpm).label("limit_rpm"),
             func.min(_pools.limit_rpm_min).label("limit_rpm_min"),
-            of_all(_pools.awaiting).label("awaiting"),
-            of_all(_pools.waiting).label("waiting"),
-            case((bounded, of_all(_pools.budget_per_s))).label("budget_per_s"),
-            of_all(_pools.capacity_per_s).label("capacity_per_s"),
+            func.sum(_pools.awaiting).label("awaiting"),
+            func.sum(_pools.waiting).label("waiting"),
+            case((unbounded, None), else_=func.sum(_pools.budget_per_s)).label(
+                "budget_per_s"
+            ),
+            func.sum(_pools.capacity_per_s).label("capacity_per_s"),
             func.avg(_pools.unloaded_s).label("unloaded_s"),
         )
-        .group_by(_pools.pool, "start_ns")
-        .order_by(_pools.pool, "start_ns")
+        .where(*within)
+        .group_by(_pools.minute_ns, _pools.pool)
+        .subquery()
+    )
+
+
+def _averages(minutes: Subquery, step_ns: int) -> Select[Any]:
+    """Return what makes one row of the minutes of each span of a pool."""
+    of = minutes.c
+    start_ns = (of.minute_ns // step_ns * step_ns).label("start_ns")
+    unbounded = func.count() > func.count(of.budget_per_s)
+    return (
+        select(
+            of.pool,
+            start_ns,
+            *(func.max(of[name]).label(name) for name in ("nodes", "state", *_CAUSES)),
+            func.min(of.limit_rpm_min).label("limit_rpm_min"),
+            *(func.avg(of[name]).label(name) for name in _AVERAGED),
+            case((unbounded, None), else_=func.avg(of.budget_per_s)).label(
+                "budget_per_s"
+            ),
+        )
+        .group_by(of.pool, "start_ns")
+        .order_by(of.pool, "start_ns")
     )
 
 
@@ -246,20 +274,18 @@ def _span(row: RowMapping) -> PoolSpan:
     return PoolSpan(**told | {"state": _STATES[row["state"]], "causes": causes})
 
 
-def _forget(
-    connection: Connection, refusals_before_ns: int, pools_before_ns: int, limit: int
-) -> int:
+def _minute_too_many(connection: Connection, refusals_max: int) -> int:
+    """Return the latest minute with which more are there than are kept; -1: none."""
+    latest = select(_refusals.minute_ns).order_by(_refusals.minute_ns.desc())
+    found = connection.execute(latest.offset(refusals_max).limit(1))
+    return found.scalar_one_or_none() or -1
+
+
+def _forget(connection: Connection, before_ns: Mapping[Table, int], limit: int) -> int:
     forgotten = 0
-    for table, before_ns in (
-        (schema.refusals, refusals_before_ns),
-        (schema.pool_minutes, pools_before_ns),
-    ):
-        forgotten += _forget_of(connection, table, before_ns, limit)
+    for table, before in before_ns.items():
+        key = list(table.primary_key.columns)
+        old = select(*key).where(table.c.minute_ns < before).limit(limit)
+        statement = delete(table).where(tuple_(*key).in_(old))
+        forgotten += connection.execute(statement).rowcount
     return forgotten
-
-
-def _forget_of(connection: Connection, table: Table, before_ns: int, limit: int) -> int:
-    key = list(table.primary_key.columns)
-    old = select(*key).where(table.c.minute_ns < before_ns).limit(limit)
-    statement = delete(table).where(tuple_(*key).in_(old))
-    return connection.execute(statement).rowcount

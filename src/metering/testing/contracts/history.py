@@ -247,7 +247,10 @@ class HistoryContract:
 
         def forget() -> int:
             return ledger.history.forget(
-                refusals_before_ns=ages[4], pools_before_ns=ages[3], limit=2
+                refusals_before_ns=ages[4],
+                refusals_max=100,
+                pools_before_ns=ages[3],
+                limit=2,
             )
 
         assert [4, 3, 0] == [forget() for _ in range(3)]
@@ -256,3 +259,24 @@ class HistoryContract:
             == [each.place.minute_ns for each in ledger.history.refusals("acme")][::-1]
         )
         assert ages[3:] == [each.start_ns for each in _spans(ledger)]
+
+    def test_refusals_that_are_too_many_are_forgotten(self, ledger: Ledger) -> None:
+        """Whole minutes, the oldest first, until no more are left than are kept."""
+        ledger.history.note(
+            [
+                _refused(minute_ns=_NOON_NS + minute * MINUTE_NS, model=f"m{number}")
+                for minute in range(5)
+                for number in range(3)
+            ],
+            [],
+        )
+
+        def forget() -> int:
+            return ledger.history.forget(
+                refusals_before_ns=0, refusals_max=7, pools_before_ns=0, limit=5
+            )
+
+        assert [5, 4, 0] == [forget() for _ in range(3)]
+        assert [_NOON_NS + 3 * MINUTE_NS, _NOON_NS + 4 * MINUTE_NS] == sorted(
+            {each.place.minute_ns for each in ledger.history.refusals(None)}
+        )
