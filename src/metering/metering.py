@@ -69,6 +69,7 @@ __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 DATA_DEFAULT = ".metering"
 STOP_S = 10.0
 SETTLE_S = 2.0
+STATE_EVERY_S = 10.0
 
 _log = Log()
 
@@ -225,6 +226,7 @@ class Metering:
             platform=self.platform,
             cold=cold,
         )
+        self._telling = Upkeep({"tell_state": self._tell_state}, every_s=STATE_EVERY_S)
         self._metrics: ASGIApp | None = None
         self._started = False
         self._starting = anyio.Lock()
@@ -294,6 +296,8 @@ class Metering:
                 await self._limiter.prepare()
                 self._upkeep.start()
                 self._historian.start()
+                if self._observers.watches:
+                    self._telling.start()
                 if self._roster is not None:
                     self._roster.start()
                 self._started = True
@@ -304,6 +308,7 @@ class Metering:
             self._started = False
             self._upkeep.stop()
             self._historian.stop()
+            self._telling.stop()
             if self._roster is not None:
                 await self._roster.stop()
             await self._limiter.close(SETTLE_S)
@@ -364,6 +369,9 @@ class Metering:
             operator_token=checked_token(operator_token),
         )
         return console_app(services, version=__version__)
+
+    async def _tell_state(self) -> None:
+        self._observers.state_seen(await self._vitals.look())
 
     def _take_over(self, left: Sequence[UsageEvent]) -> None:
         """Settle what a killed process has left, and tell of what it never told."""

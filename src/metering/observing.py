@@ -103,6 +103,13 @@ class Observer:
     def limits_asked(self, took_ns: int, *, answered: bool) -> None:
         """Learn how long a shared store of limits took to admit or refuse a call."""
 
+    def state_seen(self, state: ServiceState) -> None:
+        """Learn what there is to see of the process, every ten seconds while it runs.
+
+        It is looked at for those who override this, and were given to the service when
+        it was made.
+        """
+
 
 class Observers(Observer):
     """Tells all that observe a service; one that fails stops neither call nor others.
@@ -113,9 +120,10 @@ class Observers(Observer):
 
     Attributes:
         told: Whether there is anybody: who calls asks this first, and pays no more.
+        watches: Whether anybody wants to know the state of the process.
     """
 
-    __slots__ = ("_all", "_failed", "_models", "told")
+    __slots__ = ("_all", "_failed", "_models", "told", "watches")
 
     def __init__(
         self, observers: Iterable[Observer] = (), models: Iterable[str] = ()
@@ -123,7 +131,7 @@ class Observers(Observer):
         self._all: list[Observer] = []
         self._failed: set[int] = set()
         self._models = tuple(models)
-        self.told = False
+        self.told = self.watches = False
         for observer in observers:
             self.add(observer)
 
@@ -132,6 +140,7 @@ class Observers(Observer):
         observer.begin(self._models)
         self._all.append(observer)
         self.told = True
+        self.watches |= type(observer).state_seen is not Observer.state_seen
 
     def call_ended(self, event: UsageEvent, headers: Headers) -> None:
         """Tell of a call that has ended."""
@@ -155,6 +164,14 @@ class Observers(Observer):
             try:
                 observer.limits_asked(took_ns, answered=answered)
             except Exception as error:  # noqa: BLE001 - the call was decided
+                self._note_failed(observer, error)
+
+    def state_seen(self, state: ServiceState) -> None:
+        """Tell what there is to see of the process."""
+        for observer in self._all:
+            try:
+                observer.state_seen(state)
+            except Exception as error:  # noqa: BLE001 - it is the next one's turn
                 self._note_failed(observer, error)
 
     def _note_failed(self, observer: Observer, error: Exception) -> None:

@@ -1,7 +1,9 @@
 """What OpenTelemetry is told of calls, by its own SDK: spans, metrics, no content."""
 
 import json
+from types import SimpleNamespace
 
+import anyio
 import pytest
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
@@ -10,7 +12,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from metering.exports.opentelemetry import OpenTelemetry
+from metering import metering as metering_module
+from metering.exports.gauges import of_state
+from metering.exports.metrics import METRICS
+from metering.exports.opentelemetry import STATE_UNITS, OpenTelemetry, state_name
+from metering.observing import Observer, ServiceState
 from metering.testing import FakeModel
 
 pytestmark = pytest.mark.anyio
@@ -38,7 +44,10 @@ class Seen:
         return self._exporter.get_finished_spans()
 
     def points(self, name):
-        data = json.loads(self._reader.get_metrics_data().to_json())
+        collected = self._reader.get_metrics_data()
+        if collected is None:  # nothing was recorded yet
+            return []
+        data = json.loads(collected.to_json())
         return [
             point
             for resource in data["resource_metrics"]
@@ -181,3 +190,87 @@ async def test_nothing_tells_any_content_and_metrics_are_bounded(open_service, s
     assert "made-up-4" in told
     assert "made-up" not in measured
     assert "acme" not in measured
+
+
+async def test_what_is_taken_back_is_in_the_ledger_alone(open_service, seen):
+    """Counters only grow: a refund is read from the ledger, and not from metrics."""
+    async with open_service(observers=[seen.observer]) as service:
+        key = await service.account("acme", tier=2)
+        await service.chat(key)
+        await service.chat(key)
+        first, second = await service.events("acme")
+        await service.meter.corrections.reverse(first.id, reason="a test")
+        period = await service.meter.billing.period("acme")
+    measured_p = 10**6 * seen.sum("metering.charges", "value") + seen.sum(
+        "metering.charges.rest", "value"
+    )
+
+    assert first.charge_p + second.charge_p == measured_p
+    assert second.charge_p == period.spent_p > 0
+
+
+async def test_computing_is_told_as_the_ledger_has_it(open_service, seen):
+    """What time-based prices count."""
+    app = FakeModel(compute_ms=287_341)
+    async with open_service(app, observers=[seen.observer]) as service:
+        key = await service.account("acme", tier=2)
+        await service.chat(key, model="zai-org/GLM-4.6")
+        events = await service.events("acme")
+
+    told = seen.sum("metering.compute", "value", metering__tier=2)
+    assert 287_341 == sum(event.usage.compute_ms for event in events) == told
+
+
+def test_each_state_has_an_instrument_with_a_unit():
+    assert [row.name for row, _ in of_state(ServiceState())] != []
+    assert set(STATE_UNITS) == {row.name for row, _ in of_state(ServiceState())}
+
+
+def test_the_state_of_a_process_is_told_as_prometheus_is(seen):
+    """The same values under the same labels; nothing before it was looked at."""
+    pool = SimpleNamespace(limit_rpm=12.5, waiting=3, state="busy")
+    state = ServiceState(
+        holds_open=2,
+        journal_lag_ns=1_500_000_000,
+        journal_lost=4,
+        limits_away=True,
+        outbox={"webhook:shop": 7},
+        pools={"llama": pool},
+        models={LLAMA: "warm"},
+    )
+    before = [seen.points(state_name(row)) for row in METRICS]
+    seen.observer.state_seen(state)
+
+    assert not any(before)
+    for row, values in of_state(state):
+        points = seen.points(state_name(row))
+        assert values == {
+            tuple(point["attributes"][label] for label in row.labels): point["value"]
+            for point in points
+        }
+    assert 1.5 == seen.sum("metering.journal_lag", "value")
+
+
+async def test_a_service_shows_its_state_to_who_wants_it(open_service, monkeypatch):
+    """Again and again while it runs, and only if somebody overrides the method."""
+    monkeypatch.setattr(metering_module, "STATE_EVERY_S", 0.001)
+
+    class Watcher(Observer):
+        def __init__(self):
+            self.states, self.twice = [], anyio.Event()
+
+        def state_seen(self, state):
+            self.states.append(state)
+            if len(self.states) == 2:
+                self.twice.set()
+
+    watcher, blind = Watcher(), Observer()
+    async with open_service(observers=[blind]) as service:
+        unwatched = service.meter._observers.watches
+    async with open_service(observers=[blind, watcher]) as service:
+        await service.chat(await service.account("acme", tier=1))
+        with anyio.fail_after(10):
+            await watcher.twice.wait()
+
+    assert not unwatched
+    assert all(isinstance(state, ServiceState) for state in watcher.states)

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -175,19 +174,6 @@ def test_the_reference_has_every_command_as_it_is():
 
     assert MARKER in page
     assert with_reference(page) == page, "python -m metering.cli.reference PAGE"
-
-
-def test_every_command_has_json(run):
-    """But for the demo, which plays a scene."""
-    commands = re.findall(r"^## `metering (.+)`$", PAGE.read_text(), re.MULTILINE)
-    lacking = [
-        command
-        for command in commands
-        if "--json" not in run(*command.split(), "--help").out
-    ]
-
-    assert len(commands) > 20
-    assert ["demo"] == lacking
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         with serve(data) as service:
             _run(service, data, keep=chosen.serve, as_json=chosen.json)
     if chosen.serve:
-        print("Ended; every call is in the ledger.", file=sys.stderr)
+        aside = sys.stderr if chosen.json else sys.stdout
+        print("Ended; every call is in the ledger.", file=aside)
     return 0
 
 

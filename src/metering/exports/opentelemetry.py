@@ -1,15 +1,18 @@
 """Calls as OpenTelemetry has them: metrics and spans by its conventions for gen_ai."""
 
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 from opentelemetry import metrics, propagate, trace
 from opentelemetry.context import Context
-from opentelemetry.metrics import MeterProvider
+from opentelemetry.metrics import CallbackOptions, Meter, MeterProvider, Observation
 from opentelemetry.trace import SpanKind, Status, StatusCode, TracerProvider
 from opentelemetry.util.types import AttributeValue
 
 from metering.clock import NS_PER_S
-from metering.observing import Headers, Observer, RefusedCall
+from metering.exports.gauges import Values, of_state
+from metering.exports.metrics import METRICS, Row
+from metering.observing import Headers, Observer, RefusedCall, ServiceState
 from metering.usage import UsageEvent
 
 __all__ = ["OpenTelemetry"]
@@ -30,6 +33,26 @@ OPERATIONS = {
 TOKEN_BOUNDS = tuple(4**n for n in range(14))
 DURATION_BOUNDS_S = tuple(0.01 * 2**n for n in range(14))
 
+STORE_BOUNDS_S = (0.001, 0.002, 0.003, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25)
+
+STATE_UNITS = {
+    "metering_holds_open": "{call}",
+    "metering_settlements_owed": "{call}",
+    "metering_limits_away": "",
+    "metering_journal_unposted": "{call}",
+    "metering_journal_lag_seconds": "s",
+    "metering_journal_backlog": "{call}",
+    "metering_journal_lost_calls": "{call}",
+    "metering_journal_full": "",
+    "metering_posting_fails": "",
+    "metering_outbox_messages": "{message}",
+    "metering_adaptive_limit_rpm": "{request}",
+    "metering_adaptive_state": "",
+    "metering_adaptive_waiting": "{call}",
+    "metering_models": "{model}",
+}
+"""What tells the state of a process, by its name for Prometheus."""
+
 _OPERATION = "gen_ai.operation.name"
 _MODEL = "gen_ai.request.model"
 _ASKED_CHARS_MAX = 200
@@ -41,6 +64,8 @@ Attributes = dict[str, AttributeValue]
 
 class OpenTelemetry(Observer):
     """Tells of each call when it has ended: a span, two histograms, its charge.
+
+    Of the process it tells what Prometheus is told too, as it was last seen.
 
     A span's parent is what the request's headers name, `traceparent` by default; else
     the span that is current then. Never is there any content of a call in one.
@@ -85,6 +110,26 @@ class OpenTelemetry(Observer):
             unit="p{USD}",
             description="Charges: of each call what is left, in 1e-12 dollars.",
         )
+        self._compute = meter.create_counter(
+            "metering.compute", unit="ms", description="Computing that was used."
+        )
+        self._audio = meter.create_counter(
+            "metering.audio", unit="ms", description="Audio that was heard."
+        )
+        self._images = meter.create_counter(
+            "metering.images", unit="{image}", description="Images that were made."
+        )
+        self._limits = meter.create_histogram(
+            "metering.limits.duration",
+            unit="s",
+            description="How long a shared store of limits took to answer, or failed"
+            " to.",
+            explicit_bucket_boundaries_advisory=STORE_BOUNDS_S,
+        )
+        self._state: dict[str, Values] = {}
+        for row in METRICS:
+            if row.name in STATE_UNITS:
+                self._observe(meter, row)
         self._refusals = meter.create_counter(
             "metering.refusals",
             unit="{call}",
@@ -113,6 +158,13 @@ class OpenTelemetry(Observer):
         charged: Attributes = {**common, "metering.tier": event.tier}
         self._charges.add(event.charge_p // _P_PER_MICROUSD, charged)
         self._rest.add(event.charge_p % _P_PER_MICROUSD, charged)
+        for counter, used in (
+            (self._compute, usage.compute_ms),
+            (self._audio, usage.audio_ms),
+            (self._images, usage.images),
+        ):
+            if used:
+                counter.add(used, charged)
         self._span(
             common,
             failed | _of_event(event),
@@ -145,6 +197,33 @@ class OpenTelemetry(Observer):
             fault=refused.code if refused.status >= _SERVER_ERROR else None,
         )
 
+    def limits_asked(self, took_ns: int, *, answered: bool) -> None:
+        """Record how long a store of limits took."""
+        outcome = "answered" if answered else "failed"
+        self._limits.record(took_ns / NS_PER_S, {"outcome": outcome})
+
+    def state_seen(self, state: ServiceState) -> None:
+        """Keep the state until it is asked for."""
+        self._state = {row.name: values for row, values in of_state(state)}
+
+    def _observe(self, meter: Meter, row: Row) -> None:
+        make = meter.create_observable_gauge
+        if row.kind == "counter":
+            make = meter.create_observable_counter
+        make(
+            state_name(row),
+            callbacks=[partial(self._observed, row)],
+            unit=STATE_UNITS[row.name],
+            description=row.tells,
+        )
+
+    def _observed(self, row: Row, _options: CallbackOptions) -> Iterable[Observation]:
+        values = self._state.get(row.name, {})
+        return [
+            Observation(value, dict(zip(row.labels, labels, strict=True)))
+            for labels, value in values.items()
+        ]
+
     def _common(self, dialect: str, model: str) -> dict[str, str]:
         return {
             _OPERATION: OPERATIONS.get(dialect, "generate_content"),
@@ -173,6 +252,11 @@ class OpenTelemetry(Observer):
         if fault is not None:
             span.set_status(Status(StatusCode.ERROR, fault))
         span.end(ended_ns)
+
+
+def state_name(row: Row) -> str:
+    """Return what OpenTelemetry calls a metric of the state; its unit says the rest."""
+    return row.name.removesuffix("_seconds").replace("_", ".", 1)
 
 
 def _parent(headers: Headers) -> Context | None:

@@ -5,7 +5,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
-from typing import Any, get_args
+from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
@@ -16,9 +16,9 @@ from prometheus_client.metrics_core import (
     Metric,
 )
 
-from metering.adaptive import PlatformState
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.exports import metrics
+from metering.exports.gauges import of_state
 from metering.exports.metrics import Row
 from metering.observing import Headers, Observer, RefusedCall, ServiceState
 from metering.usage import UsageEvent
@@ -37,9 +37,6 @@ CALL_BOUNDS_NS = tuple(
 STORE_BOUNDS_NS = tuple(n * NS_PER_MS for n in (1, 2, 3, 5, 10, 20, 50, 100, 250))
 
 _P_PER_MICROUSD = 10**6
-_STATUSES = ("cold", "warming", "warm")
-
-Values = Mapping[Any, float]  # keys of mappings are invariant: any tuple of texts
 
 
 class Prometheus(Observer):
@@ -226,42 +223,18 @@ class _Fixed:
 
 
 def _of_state(state: ServiceState) -> Iterator[Metric]:
-    alone: dict[Row, int | float | None] = {
-        metrics.HOLDS: state.holds_open,
-        metrics.OWED: state.settlements_owed,
-        metrics.UNPOSTED: state.journal_unposted,
-        metrics.LAG: state.journal_lag_ns / NS_PER_S,
-        metrics.BACKLOG: state.journal_backlog,
-        metrics.FULL: state.journal_full,
-        metrics.POSTING: state.posting_fails,
-    }
-    for row, value in alone.items():
-        yield _gauge(row, {} if value is None else {(): value})
-    yield _counter(metrics.LOST, {(): state.journal_lost})
-    away = {("limits",): state.limits_away, ("windows",): state.windows_away}
-    yield _gauge(metrics.AWAY, away)
-    yield _gauge(metrics.OUTBOX, {(at,): n for at, n in (state.outbox or {}).items()})
-    pools = state.pools.items()
-    yield _gauge(metrics.LIMIT, {(pool,): one.limit_rpm for pool, one in pools})
-    yield _gauge(metrics.WAITING, {(pool,): one.waiting for pool, one in pools})
-    states = {
-        (pool, name): name == one.state
-        for pool, one in pools
-        for name in get_args(PlatformState)
-    }
-    yield _gauge(metrics.POOL, states)
-    statuses = Counter(state.models.values())
-    yield _gauge(metrics.MODELS, {(name,): statuses[name] for name in _STATUSES})
+    for row, values in of_state(state):
+        yield (_counter if row.kind == "counter" else _gauge)(row, values)
 
 
-def _counter(row: Row, values: Values) -> Metric:
+def _counter(row: Row, values: Mapping[Any, float]) -> Metric:
     family = CounterMetricFamily(row.name, row.tells, labels=row.labels)
     for labels, value in values.items():
         family.add_metric(labels, value)
     return family
 
 
-def _gauge(row: Row, values: Values) -> Metric:
+def _gauge(row: Row, values: Mapping[Any, float]) -> Metric:
     family = GaugeMetricFamily(row.name, row.tells, labels=row.labels)
     for labels, value in values.items():
         family.add_metric(labels, value)
