@@ -8,6 +8,7 @@ from metering.console.api.asked import (
     OwnedQuery,
 )
 from metering.console.pages.accounts import accounts
+from metering.console.pages.alerts import alerts
 from metering.console.pages.invoices import invoice, invoices, payments
 from metering.console.pages.keys import (
     IssueForm,
@@ -23,6 +24,7 @@ from metering.console.pages.limits import limits_left
 from metering.console.pages.overview import overview
 from metering.console.pages.page import Page
 from metering.console.pages.platform import PlatformOver, platform
+from metering.console.pages.prices import prices
 from metering.console.pages.requests import refused, served
 from metering.console.pages.usage import UsagePage, usage
 
@@ -54,5 +56,7 @@ PAGES: tuple[Page, ...] = (
     Page("account", "/invoices", "Invoices", OwnedPage, invoices),
     Page("account", "/invoice", "Invoice", OneInvoice, invoice, part_of="/invoices"),
     Page("account", "/payments", "Payments", OwnedPage, payments),
+    Page("anybody", "/alerts", "Alerts", OwnedPage, alerts),
+    Page("anybody", "/prices", "Prices and tiers", OwnedQuery, prices),
 )
 """All pages, in the order of the navigation."""
