@@ -74,14 +74,24 @@ class TokenPrices(
 
 
 class RequestRate(TypedDict):
-    """A request limit whose burst differs from its rate, as in a plan."""
+    """A request limit whose burst differs from its rate, as in a plan.
+
+    Attributes:
+        rate: Such as "2000/minute".
+        burst: Requests that may come at once.
+    """
 
     rate: str
     burst: int
 
 
 class AgreedPrices(TypedDict):
-    """Dollars per 1M tokens, as in a plan."""
+    """Dollars per 1M tokens, as in a plan.
+
+    Attributes:
+        input: For tokens read, such as "0.5".
+        output: For tokens written.
+    """
 
     input: str | int | Decimal
     output: str | int | Decimal

@@ -49,7 +49,7 @@ class Usage(msgspec.Struct, frozen=True, omit_defaults=True, gc=False):
 
     @property
     def input_total(self) -> int:
-        """Tokens read by the model: fresh, from the cache and into it."""
+        """Tokens read by the model, whether fresh, from the cache or into it."""
         return self.input_tokens + self.cache_read_tokens + self.cache_write_tokens
 
     @property
@@ -63,10 +63,32 @@ class UsageEvent(
 ):
     """The one immutable record of an admitted call. Never holds any content.
 
-    Its `id` is the request's, the hold's and the charge's: a UUIDv7 minted at
-    admission, so that replaying a record is harmless for ever. Amounts are in
-    pico-dollars, instants in nanoseconds since the epoch. `model` is the name in the
-    price book; `model_asked` is what the client wrote where that was an alias.
+    Attributes:
+        id: The request's, the hold's and the charge's: a UUIDv7 minted at admission, so
+            that replaying a record is harmless for ever.
+        account_id: Who is charged; "" where there are no accounts.
+        key_id: The key that was shown, by its id; "" if none was.
+        tier: Level of the tier at admission.
+        model: Name in the price book, or what the client wrote if it has none there.
+        model_asked: What the client wrote where that was an alias, else "".
+        dialect: What was spoken, such as "openai.chat".
+        price_version: Id of the price; "" if there was none.
+        period: Key of the month, by the account's calendar at admission.
+        funding: What pays for it.
+        admitted_ns: When it was let in, in nanoseconds since the epoch.
+        ended_ns: When it ended.
+        ending: How.
+        status: HTTP status of the answer; 0 if there was none.
+        usage: What was used.
+        usage_source: Who said so.
+        time_source: Who said how long it computed; "" where nobody needed to know.
+        charge_p: What it costs, in pico-dollars.
+        hold_p: What was held for it, in pico-dollars.
+        output_tokens_max: The cap it was held to; 0 without one.
+        clamped_from: What it asked for, where that was lowered.
+        flags: What was odd: `estimated`, `overrun` (charged above its hold),
+            `usage_missing`, `quarantined`, `unpriced`, `agreed_price`, `recovered`, and
+            `shadow:` with the name of each tried limit that would have refused it.
     """
 
     id: str

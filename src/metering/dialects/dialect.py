@@ -17,7 +17,7 @@ from metering.usage import Usage
 __all__ = ["NO_DETAILS", "Detail", "Dialect", "Members", "Report", "StreamReader"]
 
 Detail = str | int
-"""What an error may tell beside its message: an amount, an instant, a count."""
+"""What an error may tell beside its message, such as an amount or a count."""
 
 NO_DETAILS: Mapping[str, Detail] = MappingProxyType({})
 

@@ -113,7 +113,7 @@ class Invoice(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total_p(self) -> int:
-        """What is due, in pico-dollars: whole cents."""
+        """What is due, as whole cents in pico-dollars."""
         return self.total_cents * CENT_P
 
     @property
