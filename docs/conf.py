@@ -27,6 +27,8 @@ html_theme = "furo"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = False
+html_use_index = html_domain_indices = False
+pygments_dark_style = "github-dark"  # Furo's own underlines modules like links.
 html_show_sphinx = False
 smartquotes_action = "D"  # dashes alone
 
@@ -46,7 +48,7 @@ nitpick_ignore = [
 
 # What stands between single backticks in a docstring is code, as it is in Markdown.
 default_role = "code"
-highlight_language = "text"
+highlight_language = "none"  # What is no example is drawn, or was printed.
 autodoc_default_options = {"members": True}
 autodoc_member_order = "bysource"
 autodoc_preserve_defaults = True
@@ -96,16 +98,20 @@ SPELLED_OUT = {
 }
 
 
-def name_aliases(
+def sign(
     _app: Sphinx,
     _kind: str,
     _name: str,
-    _of: object,
+    of: object,
     _options: object,
     parameters: str | None,
     returned: str | None,
 ) -> tuple[str | None, str | None]:
-    """Write aliases of types by their names, as the source has them."""
+    """Write aliases of types by their names; nobody makes a protocol."""
+    if parameters:  # Sphinx cannot read what dataclasses and msgspec show there.
+        parameters = parameters.replace("<factory>", "...")
+    if getattr(of, "_is_protocol", False):
+        return "", None
     for spelled_out, name in SPELLED_OUT.items():
         parameters = parameters and parameters.replace(spelled_out, name)
         returned = returned and returned.replace(spelled_out, name)
@@ -116,4 +122,4 @@ def setup(app: Sphinx) -> None:
     """Take part in the build."""
     app.connect("source-read", add_menu)
     app.connect("autodoc-skip-member", skip_field)
-    app.connect("autodoc-process-signature", name_aliases)
+    app.connect("autodoc-process-signature", sign)
