@@ -45,7 +45,7 @@ class WebhookSettings:
 
     @property
     def destination(self) -> str:
-        """Its name in the outbox and in logs, since the URL itself may hold a secret."""
+        """Its name in the outbox and in logs, as the URL itself may hold a secret."""
         digest = hashlib.sha256(self.url.encode()).hexdigest()
         return f"webhook:{urlsplit(self.url).hostname}:{digest[:8]}"
 
