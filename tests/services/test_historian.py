@@ -64,9 +64,11 @@ class Store:
     def __init__(self, kept):
         self.kept = kept
         self.fault = None
+        self.meanwhile = lambda: None
         self.notes = []
 
     def note(self, refusals, pools):
+        self.meanwhile()
         if self.fault is not None:
             raise self.fault
         self.notes.append((len(refusals), len(pools)))
@@ -199,6 +201,28 @@ def test_while_the_ledger_is_away_they_wait(kept, store, clock):
     assert ["history_not_written", "history_written_again"] == [
         line["event"] for line in logs
     ]
+
+
+def test_what_comes_while_it_is_written_is_kept(kept, store, clock):
+    """Though the writing fails; the later look at a minute is the one that counts."""
+    looks = iter([BUSY, QUIET])
+    historian = historian_of(store, clock, look=lambda: {"p": next(looks)})
+
+    def meanwhile():
+        historian.look()
+        historian.refused(refused(clock))
+        store.meanwhile = lambda: None
+
+    historian.look()
+    historian.refused(refused(clock))
+    store.meanwhile, store.fault = meanwhile, StorageError("away")
+    historian.write()
+    store.fault = None
+    historian.write()
+
+    (span,) = kept.pools("p", since_ns=0, until_ns=2**62, step_ns=MINUTE_NS)
+    assert (60.0, 10.0, 5.0) == (span.limit_rpm, span.limit_rpm_min, span.awaiting)
+    assert [2] == [each.calls for each in kept.refusals("acme")]
 
 
 def test_what_the_ledger_never_takes_does_not_stop_the_rest(kept, store, clock):
