@@ -79,10 +79,10 @@ def open_console(tmp_path):
     """Return what runs a service with a console, a context manager."""
 
     @asynccontextmanager
-    async def open_it(*, operator_token=OPERATOR, **changes):
+    async def open_it(*, operator_token=OPERATOR, own=None, **changes):
         plan = replace(plan_from_preset("friendli"), data=str(tmp_path), **changes)
         clock, ledger = ManualClock(), SqlLedger("sqlite://", tiers=plan.tiers)
-        meter = Metering(plan, clock=clock, ledger=ledger)
+        meter = Metering(plan, clock=clock, ledger=ledger, **(own or {}))
         app = Starlette()
         app.mount("/console", meter.console(operator_token=operator_token))
         app.mount("/", FakeModel())

@@ -1,6 +1,7 @@
 """What is left of an account's limits: requests, the plan's rules, and money."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -248,21 +249,18 @@ def _budgets(asked: _Asked) -> list[Demand]:
 
 async def _left(services: Services, demands: Sequence[Demand]) -> dict[str, Verdict]:
     """Return what is left by the keys of demands; unknown where a store is away."""
-    free = [replace(demand, cost=0) for demand in demands if demand.window is None]
-    counted = [demand for demand in demands if demand.window is not None]
+    free = [replace(demand, cost=0) for demand in demands]
+    held = [demand for demand in free if demand.window is None]
+    counted = [demand for demand in free if demand.window is not None]
     found: dict[str, Verdict] = {one.key: Verdict(0, UNKNOWN) for one in demands}
-    try:
-        if free:
-            told = await services.limits.peek(free, now_ns=services.clock())
-            found |= {one.key: each for one, each in zip(free, told, strict=True)}
-    except StorageError:
-        pass  # nobody knows, and the answer says so
-    try:
+    with suppress(StorageError):  # nobody knows, and the answer says so
+        if held:
+            told = await services.limits.peek(held, now_ns=services.clock())
+            found |= {one.key: each for one, each in zip(held, told, strict=True)}
+    with suppress(StorageError):
         if counted and services.windows is not None:
             told = await services.windows.peek(counted)
             found |= {one.key: each for one, each in zip(counted, told, strict=True)}
-    except StorageError:
-        pass
     return found
 
 
