@@ -36,18 +36,32 @@ class StaticFile:
     digest: str
 
 
-def _static_file(name: str, media_type: str) -> StaticFile:
-    content = files(_PACKAGE).joinpath("static", name).read_bytes()
+_STYLES = (
+    "colours",
+    "ground",
+    "frame",
+    "parts",
+    "tables",
+    "forms",
+    "charts",
+    "timelines",
+    "media",
+)
+"""Files of `static/styles`, in their order; pages load them as one."""
+
+
+def _static_file(media_type: str, *names: str) -> StaticFile:
+    static = files(_PACKAGE) / "static"
+    content = b"\n".join(static.joinpath(name).read_bytes() for name in names)
     return StaticFile(content, media_type, hashlib.sha256(content).hexdigest()[:16])
 
 
 STATIC: Mapping[str, StaticFile] = {
-    name: _static_file(name, media_type)
-    for name, media_type in (
-        ("console.css", "text/css"),
-        ("console.js", "text/javascript"),
-        ("icon.svg", "image/svg+xml"),
-    )
+    "console.css": _static_file(
+        "text/css", *(f"styles/{name}.css" for name in _STYLES)
+    ),
+    "console.js": _static_file("text/javascript", "console.js"),
+    "icon.svg": _static_file("image/svg+xml", "icon.svg"),
 }
 """All that pages load besides themselves, by name."""
 
