@@ -90,8 +90,47 @@ def test_the_dashboard_asks_for_series_and_labels_that_exist(expression):
 
 def test_the_dashboard_shows_every_metric():
     shown = set(re.findall(r"\bmetering_\w+", " ".join(EXPRESSIONS)))
-    left_out = {"metering_audio_ms", "metering_images"}
+    left_out = {"metering_audio_seconds", "metering_images"}
 
     assert {row.name for row in METRICS} - left_out == {
         re.sub(r"_(total|bucket)$", "", series) for series in shown
     }
+
+
+def test_names_are_as_prometheus_wants_them():
+    """What `promtool check metrics` complains of: units that are not spelt out."""
+    ends = {row.name.rpartition("_")[2] for row in METRICS}
+
+    assert not ends & {"ms", "ns", "us", "s", "sec", "min", "total", "count", "sum"}
+
+
+ALERTS = (DOCS / "examples" / "prometheus-alerts.yaml").read_text(encoding="utf-8")
+RULES = re.findall(r"^ +- alert: (\w+)\n +expr: (.+)$", ALERTS, re.MULTILINE)
+
+
+@pytest.mark.parametrize(("name", "expression"), RULES)
+def test_each_alert_asks_for_series_and_labels_that_exist(name, expression):
+    labels = {row.name: set(row.labels) for row in METRICS}
+    asked = re.findall(r"\bmetering_\w+", expression)
+    named = {
+        label
+        for some in re.findall(r"\bby \(([^)]*)\)|\{(\w+)=", expression)
+        for label in ", ".join(filter(None, some)).split(", ")
+    }
+    rule = ALERTS.partition(f"alert: {name}\n")[2].partition("- alert:")[0]
+    shown = set(re.findall(r"\$labels\.(\w+)", rule)) - {"instance"}
+
+    assert asked
+    assert set(asked) <= SERIES
+    for series in asked:
+        assert named | shown <= labels[re.sub(r"_total$", "", series)]
+
+
+def test_the_page_shows_the_alerts_as_they_are():
+    """Each is named there; no other is."""
+    page = (DOCS / "how-to" / "observe.md").read_text(encoding="utf-8")
+
+    assert len(RULES) > 5
+    assert {name for name, _ in RULES} == set(
+        re.findall(r"^   \| `(\w+)` \|", page, re.MULTILINE)
+    )

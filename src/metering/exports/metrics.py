@@ -42,8 +42,8 @@ TOKENS = Row(
     (*_PRICED, "kind"),
     "Tokens of calls that ended; no token is of two kinds.",
 )
-COMPUTE = Row("counter", "metering_compute_ms", _PRICED, "Milliseconds of computing.")
-AUDIO = Row("counter", "metering_audio_ms", _PRICED, "Milliseconds of audio heard.")
+COMPUTE = Row("counter", "metering_compute_seconds", _PRICED, "Seconds of computing.")
+AUDIO = Row("counter", "metering_audio_seconds", _PRICED, "Seconds of audio heard.")
 IMAGES = Row("counter", "metering_images", _PRICED, "Images made.")
 CHARGES = Row(
     "counter",

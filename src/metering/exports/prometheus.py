@@ -37,6 +37,7 @@ CALL_BOUNDS_NS = tuple(
 STORE_BOUNDS_NS = tuple(n * NS_PER_MS for n in (1, 2, 3, 5, 10, 20, 50, 100, 250))
 
 _P_PER_MICROUSD = 10**6
+_MS_PER_S = 1000
 
 
 class Prometheus(Observer):
@@ -126,7 +127,8 @@ class Prometheus(Observer):
         yield _counter(metrics.REFUSALS, refusals)
         yield _counter(metrics.TOKENS, tokens)
         for row, values in leaves.items():
-            yield _counter(row, values)
+            scale = _PER_SECOND.get(row, 1)
+            yield _counter(row, {key: n / scale for key, n in values.items()})
         yield _counter(metrics.FLAGS, flags)
         yield _histogram(
             metrics.DURATION, {(model,): spans for model, spans in durations}
@@ -186,6 +188,9 @@ _LEAVES = {
     metrics.CHARGES: "charge_microusd",
     metrics.REST: "charge_rest_p",
 }
+
+
+_PER_SECOND = {metrics.COMPUTE: _MS_PER_S, metrics.AUDIO: _MS_PER_S}
 
 
 class _Histogram:
