@@ -23,6 +23,7 @@ import pytest
 
 from metering.backends.sql import SqlLedger, migrate
 from metering.backends.sql.rows import event_row
+from metering.backends.sql.schema import DAY_SUMS
 from metering.testing.contracts.samples import PLAN, open_account, promo, used
 from metering.testing.postgres import PostgresServer
 from metering.usage import UsageEvent
@@ -167,7 +168,13 @@ def test_a_day_of_a_million_calls(postgres: PostgresServer, tell: Any) -> None:
             f"INSERT INTO usage_events ({LISTED}) SELECT {cells}"  # noqa: S608
             " FROM usage_events, generate_series(1, 1000000) AS n WHERE id = 'first'"
         )
-        bare.execute("VACUUM ANALYZE usage_events")
+        added = ", ".join(f"sum({name}), 0" for name in DAY_SUMS)
+        bare.execute("DELETE FROM usage_days")
+        bare.execute(
+            "INSERT INTO usage_days SELECT account_id, period, '2026-01-15', model,"  # noqa: S608
+            f" count(*), {added} FROM usage_events GROUP BY 1, 2, 4"
+        )
+        bare.execute("VACUUM ANALYZE")
         size = bare.execute("SELECT pg_total_relation_size('usage_events')")
         each = size.fetchone()[0] / 1_000_000
         tell("ledger in PostgreSQL, an event and its indexes", each, "bytes")
@@ -180,6 +187,62 @@ def test_a_day_of_a_million_calls(postgres: PostgresServer, tell: Any) -> None:
             took_ms = [timed_ms(page) for _ in range(7)]
             title = f"ledger in PostgreSQL of a million calls, {name}"
             tell(title, median(took_ms), "ms")
+
+
+DAYS = 1000 * 5 * 31 * 12
+
+
+@pytest.mark.parametrize("kind", ["SQLite", "PostgreSQL"])
+def test_a_year_of_days(
+    request: pytest.FixtureRequest, tmp_path: Path, tell: Any, kind: str
+) -> None:
+    """Of a thousand accounts with five models each, whose months all have 31 days."""
+    if kind == "SQLite":
+        url = str(tmp_path / "days.db")
+        series = (
+            "WITH RECURSIVE s(n) AS (VALUES(0) UNION ALL SELECT n + 1 FROM s"  # noqa: S608
+            f" LIMIT {DAYS})"
+        )
+    else:
+        server: PostgresServer = request.getfixturevalue("postgres")
+        with psycopg.connect(server.url(), autocommit=True) as connection:
+            connection.execute("CREATE DATABASE days TEMPLATE template0")
+        url = server.url("days")
+        series = f"WITH s(n) AS (SELECT generate_series(0, {DAYS - 1}))"
+    migrate(url)
+    two = "substr('0' || CAST(1 + n / 5000 {} AS TEXT), -2)"
+    if kind == "PostgreSQL":
+        two = "lpad(CAST(1 + n / 5000 {} AS TEXT), 2, '0')"
+    month, day = two.format("/ 31"), two.format("% 31")
+    sums = ", ".join("n % 1000, 0" for _ in DAY_SUMS)
+    fill = (
+        f"{series} INSERT INTO usage_days SELECT 'account-' || (n % 1000),"  # noqa: S608
+        f" '2026-' || {month}, '2026-' || {month} || '-' || {day},"
+        f" 'model-' || (n / 1000 % 5), 7, {sums} FROM s"
+    )
+    if kind == "SQLite":
+        with closing(sqlite3.connect(url)) as file:
+            file.execute(fill)
+            file.commit()
+    else:
+        with psycopg.connect(url, autocommit=True) as connection:
+            connection.execute(fill)
+            connection.execute("VACUUM ANALYZE usage_days")
+    with closing(SqlLedger(url, tiers=PLAN, timeout_ms=60_000)) as ledger:
+        pages = {
+            "a month of one account by day": lambda: ledger.days(
+                "account-7", "2026-05"
+            ),
+            "its totals": lambda: ledger.totals("account-7", "2026-05"),
+            "a month of all accounts by day": lambda: ledger.days_of_all(
+                "2026-05-01", "2026-05-31"
+            ),
+        }
+        assert len(ledger.days("account-7", "2026-05")) == 31 * 5
+        assert len(ledger.days_of_all("2026-05-01", "2026-05-31")) == 31 * 5
+        for name, page in pages.items():
+            title = f"ledger in {kind}, {DAYS:,} rows by day, {name}"
+            tell(title, median([timed_ms(page) for _ in range(7)]), "ms")
 
 
 def timed_ms(work: Callable[[], object]) -> float:

@@ -23,6 +23,7 @@ import pytest
 
 from metering.backends.sql import SqlLedger, migrate
 from metering.backends.sql.rows import event_row
+from metering.backends.sql.schema import DAY_SUMS
 from metering.testing.contracts.samples import PLAN, open_account, used
 from metering.testing.postgres import PostgresServer
 
@@ -47,7 +48,13 @@ SERIES = {
     "sqlite": f"WITH RECURSIVE s(n) AS (VALUES(1) UNION ALL SELECT n + 1 FROM s LIMIT {CALLS})",  # noqa: E501, S608 - one statement, a constant
     "postgres": f"WITH s AS (SELECT generate_series(1, {CALLS}) AS n)",
 }
+ADDED = ", ".join(f"sum({name}), 0" for name in DAY_SUMS)
 SUMS = (
+    "DELETE FROM usage_days",
+    (
+        "INSERT INTO usage_days SELECT account_id, period, '2026-01-15', model,"  # noqa: S608 - our own names
+        f" count(*), {ADDED} FROM usage_events GROUP BY 1, 2, 4"
+    ),
     "DELETE FROM periods",
     "DELETE FROM transfers",
     (
