@@ -2,11 +2,13 @@
 
 import re
 
+import msgspec
 import pytest
 
 from metering.backends.sql import SqlLedger
 from metering.cli.init import _STARTER
 from metering.config import load_plan
+from metering.config.schema import PlanFile
 
 _WRONG = """\
 [plan]
@@ -21,7 +23,7 @@ requests = { paid = "100/fortnight" }
 
 
 def test_the_plan_that_init_writes_is_right(run, home, monkeypatch):
-    """And `check` has nothing to say against it, but for what is worth knowing."""
+    """And `check` has nothing to say against it, nor anything to remark."""
     written = run("init")
     monkeypatch.setenv("METERING_CONFIG", "metering.toml")
     checked = run("check")
@@ -29,6 +31,7 @@ def test_the_plan_that_init_writes_is_right(run, home, monkeypatch):
     assert (0, 0) == (written.code, checked.code)
     assert "metering check metering.toml" in written.out
     assert "Plan 'starter': nothing is wrong with it." in checked.out
+    assert "Worth knowing" not in checked.out
     assert (home / "metering.toml").is_file()
 
 
@@ -41,6 +44,17 @@ def test_each_field_that_it_leaves_out_may_be_set():
     assert len(marked) > 10
     assert ["tokens-per-minute", "running"] == [rule.name for rule in plan.limits]
     assert "sqlite:///limits.db" == plan.limits_store
+
+
+def test_it_has_every_table_of_a_plan():
+    """But for adaptive limits, which a tier must ask for: it is named."""
+    text = _STARTER.read_text(encoding="utf-8")
+    tables = {each.encode_name for each in msgspec.structs.fields(PlanFile)}
+
+    assert tables == set(re.findall(r"^(?:#> )?\[+(\w+)\]+", text, re.MULTILINE)) | {
+        "adaptive"
+    }
+    assert "[adaptive]" in text
 
 
 def test_init_replaces_nothing_unasked(run, home):
@@ -153,6 +167,63 @@ def test_check_shows_no_password(run, monkeypatch):
     assert 0 == ended.code
     assert "Limits are shared, in redis." in ended.out
     assert "hunter2" not in ended.out + ended.aside
+
+
+_MORE = """\
+[[webhooks]]
+url = "https://shop.example.com/hook?token=hunter2"
+secret_env = "SHOP_SECRET"
+events = ["credit.low"]
+[[routes]]
+path = "/ask"
+dialect = "openai.chat"
+[adaptive]
+floor_rpm = 2
+ceiling_rpm = 30
+first_byte_target_ms = 800
+[[adaptive.pools]]
+name = "big"
+models = ["my/chat-model", "my/reasoning-model"]
+gauges = "http://user:hunter2@10.0.0.5:8000/metrics"
+"""
+
+
+_TOLD = [
+    "Requests are adaptive in Free (free models).",
+    "Each such account may make 30 requests a minute to each pool",
+    "and never below 2;",
+    "bring the time to the first byte to 800 ms.",
+    "wait up to 3 s, unbilled, before they are refused as platform_busy.",
+    "at rest: Free at 1.0 s, Basic at 2.0 s, Pro at 4.0 s, By agreement at 8.0 s.",
+    "Pool big is of my/chat-model, my/reasoning-model. Its queue is read at http",
+    "Each other model is a pool of its own.",
+    "is sent credit.low, signed, by the secret of SHOP_SECRET.",
+    "Accounts are alerted at 50 %, 80 %, 90 %, 100 % of a usage limit",
+    "/ask speaks openai.chat.",
+    "Calls that take requests, tokens or slots are granted out of this node's",
+    "That share is one part in 4, for so many nodes there are.",
+    "A request for more output than its tier has is lowered to the cap.",
+    "may be closed 24 hours after their end.",
+]
+
+
+def test_check_tells_all_else_that_a_plan_says(run, home, monkeypatch):
+    """Adaptive limits, who is told, outages, paths; in 80 columns, without secrets."""
+    run("init")
+    path = home / "metering.toml"
+    text = path.read_text().replace('free = "10/minute" }', 'free = "adaptive" }')
+    path.write_text(text.replace("#> nodes = 1", "nodes = 4") + _MORE)
+    monkeypatch.setenv("METERING_LIMITS", "redis://host/0")
+    ended = run("check", "metering.toml")
+    as_json = run("check", "metering.toml", "--json")
+
+    assert (0, 0) == (ended.code, as_json.code)
+    told = " ".join(ended.out.split())
+    assert [] == [sentence for sentence in _TOLD if sentence not in told]
+    assert [] == [line for line in ended.out.splitlines() if len(line) > 80]
+    assert "hunter2" not in ended.out + as_json.out
+    pool = as_json.document["adaptive"]["pools"][0]
+    assert ("big", True) == (pool["name"], pool["gauges"])
 
 
 def test_prices_at_an_instant_and_over_time(read):

@@ -11,6 +11,13 @@ from metering.backends.limit_stores import limit_store, window_store
 from metering.cli.desk import Desk
 from metering.cli.exit_codes import FOUND
 from metering.cli.output import bullets, table
+from metering.cli.service_words import (
+    adaptive_document,
+    adaptive_words,
+    call_words,
+    notice_words,
+    outage_words,
+)
 from metering.cli.values import dollars, instant_ns, when
 from metering.cli.words import (
     limit_words,
@@ -137,7 +144,11 @@ def _document(
             }
             for model in plan.prices.models
         ],
+        "adaptive": adaptive_document(plan),
         "limits": [limit_words(rule) for rule in plan.limits],
+        "calls": list(call_words(plan)),
+        "told": list(notice_words(plan)),
+        "outage": list(outage_words(plan)),
     }
 
 
@@ -164,10 +175,18 @@ def _readable(
         f"Plan {plan.name!r}: nothing is wrong with it.",
         table("Tiers", columns, tiers),
         bullets("In words", map(tier_words, plan.tiers.tiers)),
-        table(f"Models, at {when(now_ns)}", ("model", "price", ""), models),
+        table(
+            f"Models, at {when(now_ns)}",
+            ("model", "price (tokens: per 1M)", ""),
+            models,
+        ),
     ]
     for title, lines in (
+        ("Adaptive limits", list(adaptive_words(plan))),
         ("Limits beside those of the tiers", list(map(limit_words, plan.limits))),
+        ("Accounts and calls", list(call_words(plan))),
+        ("Who is told", list(notice_words(plan))),
+        ("While the shared store of limits is away", list(outage_words(plan))),
         ("Where things are kept", list(storage_words(plan, data))),
         ("Worth knowing", known),
         ("Notes of the plan", plan.notes),

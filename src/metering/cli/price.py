@@ -48,7 +48,7 @@ async def list_prices(
         [_document(name, version) for name, version in found],
         table(
             title,
-            ("model", "price", ""),
+            ("model", "price (tokens: per 1M)", ""),
             [(name, price_words(v), validity(v)) for name, v in found],
         ),
     )
@@ -100,7 +100,8 @@ async def quote(
     desk.output.show(
         _document(quoted.model.name, quoted.price)
         | {"usage": used, "charge_usd": format_usd(charge_p)},
-        f"{quoted.model.name}: {amount(charge_p)}, at {price_words(quoted.price)}.",
+        f"{quoted.model.name}: {amount(charge_p)}, at {price_words(quoted.price)}"
+        " (tokens: per 1M).",
     )
 
 
