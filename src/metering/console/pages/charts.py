@@ -8,25 +8,32 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, Decimal
 from itertools import accumulate
+from typing import Literal
 
 __all__ = [
     "HEIGHT_PX",
     "Bar",
     "BarChart",
+    "Gutter",
     "Line",
-    "LineChart",
     "Series",
     "Tick",
-    "line_chart",
+    "gutter_of",
     "nice_ticks",
     "stacked_bars",
 ]
+
+Gutter = Literal["narrow", "middle", "wide"]
+"""Room beside the plot for what stands up its side."""
 
 HEIGHT_PX = 200
 """Of the plot, without its labels."""
 
 _STEPS = (Decimal(1), Decimal(2), Decimal("2.5"), Decimal(5), Decimal(10))
 _LABELS_MAX = 6
+_GUTTERS: tuple[tuple[Gutter, int], ...] = (("narrow", 5), ("middle", 8))
+"""Characters of labels for which there is room."""
+
 _BAR_SHARE = 0.68
 _GAP_PX = 1.0
 
@@ -83,6 +90,7 @@ class BarChart:
     """What is to be drawn: marks up the side, marks along the foot, bars."""
 
     height: float
+    gutter: Gutter
     up: tuple[Tick, ...]
     across: tuple[Tick, ...]
     columns: tuple[Column, ...]
@@ -95,17 +103,6 @@ class Line:
 
     number: int
     points: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LineChart:
-    """What is to be drawn: marks up the side, marks along the foot, lines."""
-
-    height: float
-    up: tuple[Tick, ...]
-    across: tuple[Tick, ...]
-    lines: tuple[Line, ...]
-    names: tuple[str, ...]
 
 
 def nice_ticks(highest: Decimal | int, *, at_most: int = 5) -> tuple[Decimal, ...]:
@@ -164,6 +161,7 @@ def stacked_bars(
     )
     return BarChart(
         height=height,
+        gutter=gutter_of([show(tick) for tick in ticks]),
         up=_up(ticks, show, height),
         across=_across(labels),
         columns=columns,
@@ -171,42 +169,10 @@ def stacked_bars(
     )
 
 
-def line_chart(
-    labels: Sequence[str],
-    series: Sequence[Series],
-    *,
-    show: Callable[[Decimal], str],
-    height: float = HEIGHT_PX,
-) -> LineChart:
-    """Return a chart of a line for each series, drawn in a box 1000 wide.
-
-    Args:
-        labels: What stands beneath the points; some are left out where many are.
-        series: The lines.
-        show: Writes a number of the axis up the side.
-        height: Of the plot, in pixels.
-    """
-    highest = max((Decimal(v) for each in series for v in each.values), default=0)
-    ticks = nice_ticks(highest)
-    scale = height / float(ticks[-1])
-    room = 1000 / max(1, len(labels))
-    lines = tuple(
-        Line(
-            number,
-            " ".join(
-                f"{(place + 0.5) * room:.2f},{height - float(value) * scale:.2f}"
-                for place, value in enumerate(each.values)
-            ),
-        )
-        for number, each in enumerate(series, start=1)
-    )
-    return LineChart(
-        height=height,
-        up=_up(ticks, show, height),
-        across=_across(labels),
-        lines=lines,
-        names=tuple(each.name for each in series),
-    )
+def gutter_of(labels: Iterable[str]) -> Gutter:
+    """Return how much room the labels up the side need."""
+    longest = max(map(len, labels), default=0)
+    return next((name for name, chars in _GUTTERS if longest <= chars), "wide")
 
 
 def _by_place(

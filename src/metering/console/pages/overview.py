@@ -13,7 +13,7 @@ from metering.console.pages.measures import MEASURES, daily
 from metering.console.pages.page import Answer, Look
 from metering.console.pages.periods import chosen
 from metering.console.pages.words import next_tier_takes
-from metering.money import format_usd, parse_usd
+from metering.money import PICO, format_usd, parse_usd
 
 __all__ = ["overview"]
 
@@ -36,7 +36,7 @@ class Spend:
         kind: How near the end that is: "", "warn" or "bad".
         days_left: Whole days until the period ends.
         pace_usd: What the period will come to if the rest is as the time so far, in
-            whole dollars; None: it is too early to tell.
+            whole dollars; None: it is too early to tell, or less than one.
     """
 
     room_usd: str | None
@@ -72,8 +72,8 @@ def spend_of(period: PeriodShown, now_ns: int) -> Spend:
     over = (now_ns / NS_PER_S - start_s) / (end_s - start_s)
     left = timedelta(seconds=end_s - now_ns / NS_PER_S)
     pace_usd = None
-    if _PROJECTED_FROM <= over < 1 and spent_p:
-        pace_usd = format_usd(parse_usd(str(round(spent_p / over / 10**12))))
+    if _PROJECTED_FROM <= over < 1 and spent_p >= over * PICO:
+        pace_usd = str(round(spent_p / over / PICO))
     room_usd, part, kind = None, 0.0, ""
     if period.limit_usd is not None:
         counted_p = spent_p - parse_usd(period.early_paid_usd)

@@ -14,6 +14,7 @@ from metering.usage import Ending, Usage
 __all__ = [
     "BUDGETS",
     "CAUSES",
+    "DONE",
     "ENDINGS",
     "LINES",
     "PAYMENTS",
@@ -22,6 +23,7 @@ __all__ = [
     "flags",
     "next_tier_takes",
     "of_models",
+    "per_minute",
     "quantities",
     "rate",
     "reason",
@@ -60,6 +62,22 @@ BUDGETS: Mapping[str, str] = {
     "credit": "Credit",
     "key": "Limit of the key you are signed in by",
 }
+
+DONE: Mapping[str, str] = {
+    "created": "The account is there, with its sign-up credit.",
+    "suspend": "The account is suspended. Its calls are refused from the next one on.",
+    "resume": "The account is resumed.",
+    "payment_method": "The payment method is noted; the tier follows it.",
+    "tier": "The tier is set.",
+    "payment": "The payment is recorded. Its reference counts once.",
+    "credit": "The credit is given. Its reference counts once.",
+    "agreement": "The agreement is kept, and holds from the next call on.",
+    "close": "The period is closed.",
+}
+"""What an operator has just done with an account."""
+
+_WHOLE_FROM = 10
+"""Requests a minute from which on parts of one do not matter."""
 
 _CLASSES: Mapping[ModelClass, str] = {"paid": "Paid models", "free": "Free models"}
 
@@ -156,6 +174,12 @@ def why_adaptive(pool: PoolRow) -> str:
     if pool.previous_rpm != pool.limit_rpm:
         said += f" Before that it was {pool.previous_rpm:,.3g} a minute."
     return said
+
+
+def per_minute(limit_rpm: float) -> str:
+    """Return an adaptive limit, which may be less than one in a minute."""
+    number = f"{limit_rpm:,.0f}" if limit_rpm >= _WHOLE_FROM else f"{limit_rpm:.2g}"
+    return f"{number} requests"
 
 
 def rule(row: RuleRow) -> str:

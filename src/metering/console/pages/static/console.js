@@ -3,12 +3,12 @@
 
 const LIMITS_EVERY_MS = 5000;
 
-// Shows the limits as they are now, for as long as somebody looks.
+// Shows a part of a page as it is now on the page it names, as long as somebody looks.
 function keepFresh(part) {
   setInterval(async () => {
-    if (document.hidden) return;
+    if (document.hidden || part.matches(":focus-within")) return;
     try {
-      const answer = await fetch(location.href, { credentials: "same-origin" });
+      const answer = await fetch(part.dataset.fresh, { credentials: "same-origin" });
       if (!answer.ok || answer.redirected) return;
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       const now = page.getElementById(part.id);
@@ -28,6 +28,11 @@ function copies(button) {
     button.textContent = "Copied";
   });
 }
+
+// Where the navigation is a strip, the present page is in sight.
+document.querySelectorAll(".side nav [aria-current]").forEach((link) => {
+  link.scrollIntoView({ block: "nearest", inline: "center" });
+});
 
 document.querySelectorAll("[data-fresh]").forEach(keepFresh);
 if (navigator.clipboard) document.querySelectorAll("[data-copies]").forEach(copies);
