@@ -68,9 +68,11 @@ async def test_the_plan_says_when_months_of_new_accounts_begin(open_service):
         (event,) = await service.events("acme")
         spent = await service.meter.billing.period("acme")
         usage = await service.meter.billing.usage("acme", "2025-12-31")
+        days = await service.meter.billing.days("acme")
 
         assert "2025-12-31" == event.period
         assert (CALL_P, CALL_P) == (spent.spent_p, usage[0].charge_p)
+        assert [(GLM, 1, CALL_P)] == [(d.model, d.calls, d.charge_p) for d in days]
         with pytest.raises(ConfigurationError, match="begin on day 31"):
             await service.meter.billing.period("acme", "2026-01")
 

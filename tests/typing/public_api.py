@@ -11,7 +11,7 @@ from metering import Metering, MeteringMiddleware
 from metering.accounts import Account
 from metering.asgi.stack import Stack
 from metering.ledger import CreditState, Invoice, PeriodState, Standing
-from metering.stores import ChargedEvent, Ledger, UsageTotal
+from metering.stores import ChargedEvent, Ledger, UsageDay, UsageTotal
 from metering.testing import FakeModel, ManualClock
 
 
@@ -42,6 +42,7 @@ async def operating(meter: Metering) -> None:
     assert_type(await meter.billing.credit("acme"), CreditState)
     assert_type(await meter.billing.period("acme"), PeriodState)
     assert_type(await meter.billing.usage("acme"), list[UsageTotal])
+    assert_type(await meter.billing.days("acme"), list[UsageDay])
     assert_type(await meter.billing.charges("acme"), list[ChargedEvent])
     assert_type(await meter.billing.close("acme"), Invoice)
     assert_type(await meter.billing.invoices(), list[Invoice])

@@ -27,7 +27,7 @@ from metering.money import format_usd, parse_usd
 from metering.pricing import PriceBook
 from metering.registry.change import Change
 from metering.registry.invoicing import Invoicing
-from metering.stores import ChargedEvent, Ledger, UsageTotal
+from metering.stores import ChargedEvent, Ledger, UsageDay, UsageTotal
 
 __all__ = ["Billing"]
 
@@ -245,6 +245,10 @@ class Billing(Invoicing):
     ) -> list[UsageTotal]:
         """Return what was used in a period, by model; raises as `period` does."""
         return await self._read_of(account_id, self._ledger.totals, period)
+
+    async def days(self, account_id: str, period: str | None = None) -> list[UsageDay]:
+        """Return what was used in a period, by day and model; raises as `period`."""
+        return await self._read_of(account_id, self._ledger.days, period)
 
     async def charges(self, account_id: str, *, limit: int = 100) -> list[ChargedEvent]:
         """Return the latest calls with their charges, newest first.
