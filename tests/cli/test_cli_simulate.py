@@ -1,8 +1,14 @@
 """Past calls under another plan: who would be refused, what would be billed."""
 
 import json
+from contextlib import closing
 
 import pytest
+
+from metering.backends.sql import SqlLedger
+from metering.config import plan_from_preset
+from metering.money import PICO
+from metering.testing.contracts.samples import used
 
 MINUTE_NS = 60 * 10**9
 START_NS = 1_768_435_200 * 10**9  # 2026-01-15
@@ -130,6 +136,49 @@ def test_calls_are_judged_in_their_order_in_time(simulate):
     whole = simulate(later, *[{"admitted_ns": START_NS}] * 3)["all"]
 
     assert {"requests": 1} == whole["refused_by"]
+
+
+def test_calls_of_the_ledger_are_replayed_too(read, run, acme, simulate, home):
+    """Those of a month, of every account, in the tiers in which they were made."""
+    simulate({})
+    tiers = plan_from_preset("friendli").tiers
+    with closing(SqlLedger(home / ".metering" / "ledger.db", tiers=tiers)) as ledger:
+        ledger.post([used(f"e{n}", PICO // 2, acme, tier=1) for n in range(3)])
+    of_month = ("--against", "preset:friendli", "--period")
+    january = read("simulate", *of_month, "2026-01")
+    february = read("simulate", *of_month, "2026-02")
+    both = run("simulate", "export.jsonl", *of_month, "2026-01")
+
+    (account,) = january["accounts"]
+    assert (acme, "Tier 1", 3, "1.5", "0.000051") == (
+        account["account"],
+        account["tier"],
+        account["calls"],
+        account["before_usd"],
+        account["after_usd"],
+    )
+    assert [] == february["accounts"]
+    assert 2 == both.code
+    assert "Name what to replay: an EXPORT, or the --period" in both.aside
+
+
+def test_what_is_not_replayed_is_said(read, run, simulate, home):
+    """Adaptive requests are let through; windows, and what only an app knows."""
+    nothing = simulate({})["not_replayed"]
+    text = _PLAN.replace('paid = "2/minute"', 'paid = "adaptive"')
+    window = '[[limits]]\nname = "w"\nrate = "1/minute"\nwindow = "fixed"\n'
+    per_ip = '[[limits]]\nname = "ip"\nrate = "1/minute"\nper = ["ip"]\n'
+    (home / "other.toml").write_text(text + window + per_ip)
+    found = read("simulate", "export.jsonl", "--against", "other.toml")
+    shown = run("simulate", "export.jsonl", "--against", "other.toml").out
+
+    assert [] == nothing
+    assert [
+        "Requests of Free that",
+        "Limit w: its window",
+        "Limit ip: only the app",
+    ] == [" ".join(each.split()[:4]) for each in found["not_replayed"]]
+    assert "What is not replayed" in shown
 
 
 def test_a_model_that_the_plan_lacks_is_refused(simulate):

@@ -1,7 +1,7 @@
 """Past calls under another plan: the store of limits and the prices decide anew."""
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from heapq import heappop, heappush
 
 import msgspec
@@ -12,12 +12,12 @@ from metering.billing import Biller, Quote
 from metering.cli.exported import Exported
 from metering.config import Plan
 from metering.ledger import CreditState, period_of
-from metering.limit_rules import demands_of, units_used
+from metering.limit_rules import OWN_SUBJECTS, demands_of, units_used
 from metering.quota import Demand
 from metering.resolved import Resolved, resolved
 from metering.usage import Usage
 
-__all__ = ["Replay", "Tally"]
+__all__ = ["Replay", "Tally", "left_out"]
 
 _ENDLESS_NS = 2**62
 _UNPRICED = "unpriced"
@@ -195,6 +195,21 @@ class Replay:
         while self._running and self._running[0][0] <= now_ns:
             ended_ns, number, demands, costs = heappop(self._running)
             await self._store.settle(str(number), demands, costs, now_ns=ended_ns)
+
+
+def left_out(plan: Plan) -> Iterator[str]:
+    """Yield what a plan says and a replay leaves out, in words."""
+    names = [tier.name for tier in plan.tiers.tiers if tier.adaptive]
+    if names:
+        yield (
+            f"Requests of {', '.join(names)} that are adaptive: how much the platform"
+            " could have spared then is not known, so they are all let through."
+        )
+    for rule in plan.limits:
+        if rule.window is not None:
+            yield f"Limit {rule.name}: its window refuses nothing here."
+        elif not set(rule.per) <= set(OWN_SUBJECTS):
+            yield f"Limit {rule.name}: only the app knows its {', '.join(rule.per)}."
 
 
 def _cost(demand: Demand, charge_p: int, used: Usage) -> int:

@@ -1,6 +1,6 @@
-"""`metering simulate`: a usage export under another tier table or price book."""
+"""`metering simulate`: past calls under another tier table or price book."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -9,8 +9,9 @@ import typer
 from metering.accounts import Account
 from metering.cli.desk import Desk
 from metering.cli.exported import Exported, read_export
-from metering.cli.output import table
-from metering.cli.replay import Replay, Tally
+from metering.cli.ledgered import read_ledger
+from metering.cli.output import bullets, table
+from metering.cli.replay import Replay, Tally, left_out
 from metering.cli.values import amount
 from metering.config import Plan
 from metering.errors import AccountNotFoundError, ConfigurationError
@@ -25,12 +26,21 @@ _STEP = 1000
 async def simulate(
     desk: Desk,
     export: Annotated[
-        Path, typer.Argument(help="Calls of the past: JSON lines, or CSV (.csv).")
-    ],
+        Path | None,
+        typer.Argument(
+            metavar="EXPORT", help="Calls of the past: JSON lines, or CSV (.csv)."
+        ),
+    ] = None,
+    *,
     against: Annotated[
         str, typer.Option(metavar="PLAN", help="The plan to try: a file or a preset.")
     ],
-    *,
+    period: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MONTH", help='The ledger\'s calls of it instead: "2026-01".'
+        ),
+    ] = None,
     tier: Annotated[
         int | None, typer.Option(help="Judge every account in the tier of this level.")
     ] = None,
@@ -50,7 +60,7 @@ async def simulate(
     if tier is not None and from_ledger:
         raise ConfigurationError("Place accounts by --tier or --from-ledger: not both.")
     plan = desk.plan_of(against)
-    calls = sorted(read_export(export), key=lambda call: call.admitted_ns)
+    calls = await _calls(desk, export, period)
     place = _by_export(plan)
     if tier is not None:
         level = plan.tiers.by_level(tier).level
@@ -65,7 +75,22 @@ async def simulate(
             await replay.add(call, _before_p(desk, call))
             if number % _STEP == 0:
                 bar.update(task, completed=number)
-    _show(desk, replay.tallies)
+    _show(desk, replay.tallies, list(left_out(plan)))
+
+
+async def _calls(desk: Desk, export: Path | None, period: str | None) -> list[Exported]:
+    """Return the calls to replay, in the order in which they began."""
+    if export is not None and period is None:
+        found = list(read_export(export))
+    elif export is None and period is not None:
+        read = desk.ledger
+        found = await desk.read(lambda: list(read_ledger(read, period)))
+    else:
+        raise ConfigurationError(
+            "Name what to replay: an EXPORT, or the --period of the ledger, such as"
+            " 2026-01; one of the two."
+        )
+    return sorted(found, key=lambda call: call.admitted_ns)
 
 
 def _in_tier(level: int) -> Callable[[Exported], Account]:
@@ -110,7 +135,7 @@ def _before_p(desk: Desk, call: Exported) -> int:
     return 0 if price is None else price.charge_p(call.usage)
 
 
-def _show(desk: Desk, tallies: Mapping[str, Tally]) -> None:
+def _show(desk: Desk, tallies: Mapping[str, Tally], missed: Sequence[str]) -> None:
     ordered = sorted(
         tallies.items(), key=lambda item: (-abs(_difference_p(item[1])), item[0])
     )
@@ -124,10 +149,12 @@ def _show(desk: Desk, tallies: Mapping[str, Tally]) -> None:
         {
             "all": _document("", whole),
             "accounts": [_document(name, tally) for name, tally in ordered],
+            "not_replayed": list(missed),
         },
         table("What would be billed", columns, rows),
         f"Refused: {reasons or 'none'}. The refused calls cost"
         f" {amount(whole.refused_before_p)} before.",
+        *([bullets("What is not replayed", missed)] if missed else []),
     )
     if len(ordered) > _SHOWN_MAX:
         desk.output.note(
