@@ -61,6 +61,18 @@ async def test_a_model_that_is_not_overrun(pieces):
     assert 200 == answer.status_code
 
 
+async def test_the_console_asks_who_looks(tmp_path, monkeypatch):
+    """Mounted as the page says, its root leads to the page to sign in by."""
+    monkeypatch.chdir(tmp_path)
+    made = run("open-the-console.md")
+    transport = httpx.ASGITransport(made["app"])
+    async with httpx.AsyncClient(transport=transport, base_url="http://t") as client:
+        answer = await client.get("/console/")
+    await made["meter"].stop()
+
+    assert "/console/login" == answer.headers["location"]
+
+
 def test_what_is_spare_is_told_in_words(capsys):
     """A line for each pool of the preset, and one for all other models."""
     meter = run("give-away-what-is-spare.md")["meter"]

@@ -1,6 +1,5 @@
 """Pages of an account's keys: they are listed, issued, and revoked for good."""
 
-from functools import partial
 from typing import Annotated
 
 import msgspec
@@ -12,9 +11,9 @@ from metering.console.api.asked import KeyRevoked, OwnedPage, OwnedQuery
 from metering.console.api.bodies import NewKey
 from metering.console.api.fields import Key
 from metering.console.api.lists import KeyRow, key_row
-from metering.console.pages.page import Answer, Goto, Look
+from metering.console.pages.page import Answer, Goto, Look, Wrong
 from metering.console.problems import ProblemError
-from metering.errors import ConfigurationError
+from metering.errors import ConfigurationError, LedgerError
 
 __all__ = [
     "IssueForm",
@@ -68,7 +67,7 @@ async def keys(look: Look, query: KeysPage) -> Answer:
     }
 
 
-async def issue(look: Look, form: IssueForm) -> Answer:
+async def issue(look: Look, form: IssueForm) -> Answer | Wrong:
     """Issue a key, and show its secret this once."""
     try:
         asked = msgspec.convert(
@@ -76,8 +75,12 @@ async def issue(look: Look, form: IssueForm) -> Answer:
         )
         issued = await key_api.issue_key(look.services, look.viewer, asked)
     except (msgspec.ValidationError, ConfigurationError):
-        return {"wrong": _WRONG, "limit_usd": form.usage_limit_usd}
-    return {"secret": issued.secret}
+        wrong = _WRONG
+    except (ProblemError, LedgerError) as error:
+        wrong = str(error)
+    else:
+        return {"secret": issued.secret}
+    return Wrong({"wrong": wrong, "limit_usd": form.usage_limit_usd})
 
 
 async def key_to_revoke(look: Look, query: OneKey) -> Answer:
@@ -98,8 +101,7 @@ async def _own(look: Look, key_id: str) -> KeyRow:
     Raises:
         ProblemError: It is nobody's, or somebody else's.
     """
-    find = partial(look.services.ledger.keys, look.owner.id)
-    for key in await to_thread.run_sync(find):
-        if key.id == key_id:
-            return key_row(key)
-    raise ProblemError("not_found", "The account has no such key.")
+    key = await to_thread.run_sync(look.services.ledger.listing.key, key_id)
+    if key is None or key.account_id != look.owner.id:
+        raise ProblemError("not_found", "The account has no such key.")
+    return key_row(key)
