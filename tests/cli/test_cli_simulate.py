@@ -176,7 +176,7 @@ def test_what_is_not_replayed_is_said(read, run, simulate, home):
     assert [
         "Requests of Free that",
         "Limit w: its window",
-        "Limit ip: only the app",
+        "Limit ip: only the",
     ] == [" ".join(each.split()[:4]) for each in found["not_replayed"]]
     assert "What is not replayed" in shown
 
