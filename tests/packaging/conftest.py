@@ -66,21 +66,18 @@ class Environment:
         self.empty.mkdir()
         self._bin = folder / "env" / "bin"
 
-    def run(self, program, *arguments):
-        """Run a program of the environment in an empty folder beside it."""
-        return subprocess.run(
-            (self._bin / program, *arguments),
+    def python(self, *arguments):
+        """Run Python in an empty folder; return all that it said."""
+        ran = subprocess.run(
+            (self.program("python"), "-W", "error", *arguments),
             cwd=self.empty,
             env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
             text=True,
             check=False,
         )
-
-    def python(self, source):
-        """Run Python source; return what it printed, and what it raised."""
-        ran = self.run("python", "-W", "error", "-c", source)
-        return ran.stdout + ran.stderr
+        return ran.stdout
 
     def program(self, name):
         """Return the path of a program."""
@@ -104,10 +101,7 @@ def install(wheel, tmp_path_factory):
 def core(install):
     """The wheel without extras, on the running Python."""
     made = install(sys.executable)
-    made.python(
-        "from metering import *; import anyio; m = Metering.from_preset('friendli');"
-        "anyio.run(m.start); anyio.run(m.stop)"
-    )
+    made.python(str(Path(__file__).with_name("extra_uses.py")), "core")
     return made
 
 

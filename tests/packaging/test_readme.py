@@ -55,7 +55,7 @@ def test_the_readme_s_lines_outside_of_the_repository(with_extra):
             (key,) = re.findall(r"^key: (\S+)", said, re.MULTILINE)
             (url,) = re.findall(r"running on (\S+)", said)
             client = CLIENT.format(url=url, key=key)
-            paid = here.python(client)
+            paid = here.python("-c", client)
         finally:
             served.terminate()
             served.stdout.read()
