@@ -31,8 +31,8 @@ OF_ONE = {"account": "acme"}
 VIEWS = [
     (page, of)
     for page in PAGES
-    for owner, of in (("account", OF_ONE), ("operator", {}))
-    if page.owner in {owner, "anybody"}
+    for of_account, of in ((True, OF_ONE), (False, {}))
+    if page.owner == "anybody" or page.of_account == of_account
 ]
 """Pages as an operator sees them: of one account, of all, or both."""
 

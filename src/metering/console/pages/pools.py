@@ -206,8 +206,9 @@ def _time(point: PoolPoint) -> str:
 def _stretches(
     points: Sequence[PoolPoint | None], start: datetime, step: timedelta
 ) -> list[Stretch]:
-    found = []
-    for span in spans_of([None if p is None else p.state for p in points]):
+    found: list[Stretch] = []
+    states: list[PlatformState | None] = [p and p.state for p in points]
+    for span in spans_of(states):
         if span.state is None:
             continue
         inside = [p for p in points[span.first : span.after] if p is not None]

@@ -130,7 +130,9 @@ def _group(kind: PriceKind | None, models: Sequence[ModelPrices]) -> PriceGroup:
     present = {model.model: _present(model) for model in models}
     rates = [rate for now in present.values() if now is not None for rate in now.rates]
     rates += [rate for model in models for rate in model.agreed or ()]
-    leaves = [leaf for leaf in _LEAVES if any(rate.of == leaf for rate in rates)]
+    leaves: list[Leaf] = [
+        leaf for leaf in _LEAVES if any(rate.of == leaf for rate in rates)
+    ]
     units = {_usual(leaf) for leaf in leaves}
     return PriceGroup(
         title=_KINDS[kind],

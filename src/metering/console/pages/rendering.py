@@ -45,6 +45,7 @@ _STYLES = (
     "forms",
     "charts",
     "timelines",
+    "operating",
     "media",
 )
 """Files of `static/styles`, in their order; pages load them as one."""

@@ -7,7 +7,8 @@ from metering.console.api.asked import (
     OwnedPage,
     OwnedQuery,
 )
-from metering.console.pages.accounts import accounts
+from metering.console.pages.accounts import AccountTyped, accounts, create
+from metering.console.pages.acts import Typed
 from metering.console.pages.alerts import alerts
 from metering.console.pages.invoices import invoice, invoices, payments
 from metering.console.pages.keys import (
@@ -21,6 +22,7 @@ from metering.console.pages.keys import (
     revoke,
 )
 from metering.console.pages.limits import limits_left
+from metering.console.pages.manage import ManagePage, act, manage
 from metering.console.pages.overview import overview
 from metering.console.pages.page import Page
 from metering.console.pages.platform import PlatformOver, platform
@@ -35,7 +37,15 @@ OPERATOR_HOME = "/accounts"
 
 
 PAGES: tuple[Page, ...] = (
-    Page("operator", "/accounts", "Accounts", AccountsPage, accounts),
+    Page(
+        "operator",
+        "/accounts",
+        "Accounts",
+        AccountsPage,
+        accounts,
+        form=AccountTyped,
+        act=create,
+    ),
     Page("operator", "/platform", "Platform", PlatformOver, platform),
     Page("account", "/", "Overview", OwnedQuery, overview),
     Page("account", "/usage", "Usage", UsagePage, usage),
@@ -58,5 +68,6 @@ PAGES: tuple[Page, ...] = (
     Page("account", "/payments", "Payments", OwnedPage, payments),
     Page("anybody", "/alerts", "Alerts", OwnedPage, alerts),
     Page("anybody", "/prices", "Prices and tiers", OwnedQuery, prices),
+    Page("operator", "/account", "Manage", ManagePage, manage, form=Typed, act=act),
 )
 """All pages, in the order of the navigation."""
