@@ -32,6 +32,7 @@ ARGUMENTS = {
     "credits grant": ("acme", "5", "--reference=g1"),
     "credits list": ("acme",),
     "usage": ("acme",),
+    "alerts": (),
     "invoice close": ("--all",),
     "invoice show": ("{invoice}",),
     "invoice list": (),

@@ -6,7 +6,9 @@ import pytest
 
 from metering.backends.sql import SqlLedger
 from metering.clock import NS_PER_S, system_clock
-from metering.config import load_plan
+from metering.config import load_plan, plan_from_preset
+from metering.money import PICO
+from metering.testing.contracts.samples import used
 
 HOST = "billing.example.com"
 _WEBHOOK = """
@@ -116,6 +118,26 @@ def test_what_to_send_again_must_be_named(run, shop, arguments, said):
 
     assert (2, "") == (ended.code, ended.out)
     assert said in ended.aside
+
+
+def test_alerts_are_listed_latest_first(run, read, acme, home):
+    """Half of $5 of credit, then all of it; another account has none."""
+    tiers = plan_from_preset("friendli").tiers
+    with closing(SqlLedger(home / ".metering" / "ledger.db", tiers=tiers)) as ledger:
+        for number in (1, 2):
+            event = used(
+                f"e{number}", 3 * PICO, acme, admitted_ns=system_clock(), took_ns=number
+            )
+            ledger.post([event])
+    found = read("alerts", acme)
+    other = run("alerts", "nobody")
+
+    assert [("credit", 100, "6"), ("credit", 50, "3")] == [
+        (each["subject"], each["threshold"], each["used_usd"]) for each in found
+    ]
+    assert found == read("alerts")
+    assert "100 %" in run("alerts").out
+    assert (2, "") == (other.code, other.out)
 
 
 def test_a_list_shows_no_secret_and_fits_80_columns(run, shop):

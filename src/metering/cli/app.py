@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 from metering import __version__
 from metering.cli.accounts import accounts
+from metering.cli.alerts import alerts
 from metering.cli.bench import bench
 from metering.cli.check import check
 from metering.cli.command import command
@@ -29,7 +30,7 @@ __all__ = ["app"]
 
 _ORDER = (
     *("init", "check", "simulate", "price"),
-    *("accounts", "keys", "payments", "credits", "usage", "invoice"),
+    *("accounts", "keys", "payments", "credits", "usage", "alerts", "invoice"),
     *("reverse", "rerate"),
     *("migrate", "verify", "journal", "notices", "bench", "demo"),
 )
@@ -89,6 +90,7 @@ app.add_typer(keys, rich_help_panel=_LOOK_UP)
 app.add_typer(payments, rich_help_panel=_LOOK_UP)
 app.add_typer(credits_, rich_help_panel=_LOOK_UP)
 command(app, "usage", panel=_LOOK_UP)(usage)
+command(app, "alerts", panel=_LOOK_UP)(alerts)
 app.add_typer(invoice, rich_help_panel=_LOOK_UP)
 command(app, "reverse", panel=_LOOK_UP)(reverse)
 command(app, "rerate", panel=_LOOK_UP)(rerate)
