@@ -1,5 +1,7 @@
 """What an operator sees and changes over HTTP; calls are held to it at once."""
 
+from typing import Any
+
 import pytest
 
 from metering.clock import NS_PER_S, iso_utc
@@ -207,7 +209,7 @@ async def test_calls_are_priced_anew_as_the_preview_said(open_console):
             if model["model"] == GLM
         )
         # 10 tokens in and 5 out come to 17 microdollars, which is not what was charged.
-        unpriced = {"price_version": "", "model": GLM}
+        unpriced: dict[str, Any] = {"price_version": "", "model": GLM}
         console.ledger.post(
             [
                 used("a1", 0, **unpriced),

@@ -5,7 +5,7 @@ import pytest
 from metering.clock import NS_PER_S
 from metering.errors import StorageError
 from metering.limit_rules import LimitRule
-from metering.pricing import PriceBook, PricedModel, PriceVersion, Rate, Step
+from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate, Step
 from metering.quota import BudgetQuota, RateQuota
 
 pytestmark = pytest.mark.anyio
@@ -208,7 +208,7 @@ async def test_prices_past_and_future_in_steps_and_by_the_hour(open_console):
     hour_ns = 60 * MINUTE_NS
     async with open_console() as probe:
         now_ns = probe.clock()
-    tokens = {"input_tokens": Rate(7, 10), "output_tokens": Rate(2)}
+    tokens: dict[Leaf, Rate] = {"input_tokens": Rate(7, 10), "output_tokens": Rate(2)}
     many = (Step(200_000, {"input_tokens": Rate(3)}),)
     edges = [0, now_ns - hour_ns, now_ns, now_ns + hour_ns, None]
     rates = [tokens, tokens | {"output_tokens": Rate(3)}, tokens, tokens]
@@ -227,7 +227,7 @@ async def test_prices_past_and_future_in_steps_and_by_the_hour(open_console):
         ),
         reasoning=True,
     )
-    hourly = {"compute_ms": Rate(10**12, 3_600_000, 50)}
+    hourly: dict[Leaf, Rate] = {"compute_ms": Rate(10**12, 3_600_000, 50)}
     timed = PricedModel(
         name="t",
         versions=(PriceVersion(model="t", kind="time", rates=hourly),),

@@ -144,7 +144,7 @@ async def limits(services: Services, viewer: Viewer, query: OwnedQuery) -> Limit
     account_id = viewer.sees(query.account)
     asked = await to_thread.run_sync(_read, services, account_id, viewer.key_id)
     caller = asked.caller
-    requests = [
+    requests: list[tuple[ModelClass, Demand]] = [
         (kind, demand)
         for kind, demands in caller.requests.items()
         for demand in demands
