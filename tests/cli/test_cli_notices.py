@@ -132,7 +132,7 @@ def test_alerts_are_listed_latest_first(run, read, acme, home):
     found = read("alerts", acme)
     other = run("alerts", "nobody")
 
-    assert [("credit", 100, "6"), ("credit", 50, "3")] == [
+    assert [("credit", 100, "5"), ("credit", 50, "3")] == [
         (each["subject"], each["threshold"], each["used_usd"]) for each in found
     ]
     assert found == read("alerts")

@@ -22,6 +22,7 @@ __all__ = [
     "validity",
 ]
 
+_KINDS: tuple[ModelClass, ...] = ("paid", "free")
 _TOKENS = 1_000_000
 _MS_PER_S = 1_000
 _UNIT: dict[Leaf, tuple[int, str]] = {
@@ -47,12 +48,14 @@ def tier_words(tier: Tier) -> str:
         spend = f"spends up to {dollars(tier.usage_limit_p)} a month, credit first"
     rates = [
         f"{_requests_made(tier, kind)} to {kind} models"
-        for kind in ("paid", "free")
+        for kind in _KINDS
         if tier.requests.get(kind) or kind in tier.adaptive
     ]
     cap = tier.reasoning_output_tokens_max
     reasoning = "" if cap is None else f" ({cap:,} where the model reasons)"
     requests = f"makes {' and '.join(rates)}" if rates else "makes requests at any rate"
+    if len(tier.adaptive) == len(_KINDS):
+        requests = "makes as many requests as can be spared"
     return (
         f"{tier.name} (level {tier.level}): {qualification(tier)}. It {requests}, gets"
         f" at most {tier.output_tokens_max:,} tokens of output from each{reasoning},"
