@@ -86,6 +86,7 @@ class Historian:
         self._lost = 0
         self._lost_told_ns: int | None = None
         self._away = False
+        self._stopped = False
         self._background = Background(self._run)
 
     def refused(self, call: RefusedCall) -> None:
@@ -146,17 +147,21 @@ class Historian:
 
     def start(self) -> None:
         """Begin to look and to write, unless it is being done."""
+        self._stopped = False
         self._background.ensure()
 
     def stop(self) -> None:
         """Do no more; what waits is for a last `write`."""
+        self._stopped = True  # a task of Trio cannot be cancelled from here
         self._background.stop()
 
     async def _run(self) -> None:
-        while True:
+        while not self._stopped:
             self.look()
             for _ in range(_WRITES_PER_LOOK):
                 await anyio.sleep(_WRITE_S)
+                if self._stopped:
+                    return
                 if self._refused or self._pools:
                     await to_thread.run_sync(self.write)
 

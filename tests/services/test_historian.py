@@ -343,7 +343,8 @@ async def test_what_is_older_than_it_is_kept_is_forgotten(
     assert ((7, 7), (7, 2), (4, 0)) == (at_first, pools_gone, left())
 
 
-async def test_it_writes_by_itself(kept, store, clock, monkeypatch):
+@pytest.mark.parametrize("anyio_backend", ["asyncio", "trio"])
+async def test_it_writes_by_itself_until_it_is_stopped(kept, store, clock, monkeypatch):
     """Though nobody asks; started twice it is one."""
     monkeypatch.setattr("metering.historian._WRITE_S", 0)
     historian = historian_of(store, clock, look=lambda: {"p": QUIET})
@@ -355,5 +356,11 @@ async def test_it_writes_by_itself(kept, store, clock, monkeypatch):
             await anyio.lowlevel.checkpoint()
     historian.stop()
     historian.write()
+    historian.refused(refused(clock, tier=2))
+    for _ in range(100):
+        await anyio.lowlevel.checkpoint()
 
+    assert 1 == len(kept.refusals("acme"))
+    assert historian.write()
+    assert 2 == len(kept.refusals("acme"))
     assert 1 == len(kept.pools("p", since_ns=0, until_ns=2**62, step_ns=MINUTE_NS))
