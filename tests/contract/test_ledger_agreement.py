@@ -127,6 +127,7 @@ def everything(ledger):
     return [
         ledger.accounts(),
         ledger.published(),
+        ledger.days_of_all("2026-01-15", "2026-02-15"),
         *(
             (
                 ledger.grants(name),
@@ -134,6 +135,7 @@ def everything(ledger):
                 ledger.events(name, period="2026-01", limit=2),
                 [ledger.period(name, period) for period in ("2026-01", "2026-02")],
                 [ledger.totals(name, period) for period in ("2026-01", "2026-02")],
+                [ledger.days(name, period) for period in ("2026-01", "2026-02")],
                 [
                     (
                         ledger.credit(name, now_ns=now_ns),

@@ -130,7 +130,8 @@ def _added_up(
     """Yield what rows are of, and their calls, usage and charge, in that order."""
     sums = [part for name in schema.DAY_SUMS for part in exact_day_sum(name)]
     wanted = select(*by, func.sum(_rows.calls), *sums).where(*where)
-    for row in connection.execute(wanted.group_by(*by).order_by(*by)):
+    found = connection.execute(wanted.group_by(*by).order_by(*by))
+    for row in map(tuple, found):
         of, (calls, *parts) = row[: len(by)], row[len(by) :]
         *used, charge_p = map(joined_day_sum, parts[::3], parts[1::3], parts[2::3])
         yield (*of, int(calls), Usage(*used), charge_p)

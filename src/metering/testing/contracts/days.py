@@ -21,6 +21,8 @@ _NOW_NS = at("2026-03-01T00:00")
 _GLM = "zai-org/GLM-4.7"
 _numbers = count()
 
+_Call = tuple[int, str, Usage, int]
+
 _leaves = st.integers(0, 2**63 - 1)
 _calls = st.lists(
     st.tuples(
@@ -156,7 +158,7 @@ class DaysContract:
     )
     @given(calls=_calls, zone=_zones, cut=st.integers(0, 12))
     def test_days_are_sums_of_events(
-        self, ledger: Ledger, calls: list[tuple], zone: str, cut: int
+        self, ledger: Ledger, calls: list[_Call], zone: str, cut: int
     ) -> None:
         """In any zone, however they are cut into batches, however large they are."""
         number = next(_numbers)
