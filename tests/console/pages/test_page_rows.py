@@ -74,7 +74,7 @@ async def test_an_operator_who_names_nobody_chooses_first(open_console, browse):
             answer = await browser.get(path, **query)
             ghost = await browser.get(path, **query, account="ghost")
 
-            assert (303, "/console/accounts") == (
+            assert (303, "/console/home") == (
                 answer.status_code,
                 answer.headers["location"],
             )

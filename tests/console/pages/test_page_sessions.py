@@ -28,7 +28,7 @@ async def test_a_key_shows_its_account_and_the_token_all_of_them(open_console, b
             assert "acme" in (await customer.see("/")).text
 
             to = await operator.sign_in(OPERATOR)
-            assert "/console/accounts" == to.headers["location"]
+            assert "/console/home" == to.headers["location"]
             assert "acme" in (await operator.see("/accounts")).text
             assert "acme" in (await operator.see("/", account="acme")).text
 

@@ -207,7 +207,9 @@ def _stretches(
     points: Sequence[PoolPoint | None], start: datetime, step: timedelta
 ) -> list[Stretch]:
     found: list[Stretch] = []
-    states: list[PlatformState | None] = [p and p.state for p in points]
+    states: list[PlatformState | None] = [
+        None if point is None else point.state for point in points
+    ]
     for span in spans_of(states):
         if span.state is None:
             continue

@@ -10,6 +10,7 @@ from metering.console.api.asked import (
 from metering.console.pages.accounts import AccountTyped, accounts, create
 from metering.console.pages.acts import Typed
 from metering.console.pages.alerts import alerts
+from metering.console.pages.home import HomePage, home
 from metering.console.pages.invoices import invoice, invoices, payments
 from metering.console.pages.keys import (
     IssueForm,
@@ -32,11 +33,12 @@ from metering.console.pages.usage import UsagePage, usage
 
 __all__ = ["OPERATOR_HOME", "PAGES"]
 
-OPERATOR_HOME = "/accounts"
+OPERATOR_HOME = "/home"
 """Where an operator begins, and goes on from a page that names no account."""
 
 
 PAGES: tuple[Page, ...] = (
+    Page("operator", "/home", "Home", HomePage, home),
     Page(
         "operator",
         "/accounts",
