@@ -5,8 +5,10 @@ import pytest
 from metering.clock import NS_PER_S
 from metering.errors import StorageError
 from metering.limit_rules import LimitRule
+from metering.money import PICO
 from metering.pricing import Leaf, PriceBook, PricedModel, PriceVersion, Rate, Step
 from metering.quota import BudgetQuota, RateQuota
+from metering.testing.contracts.samples import used
 
 pytestmark = pytest.mark.anyio
 
@@ -119,6 +121,19 @@ async def test_money_is_told_as_calls_are_held_to_it(open_console):
         ], "a call that is not posted yet is held"
         assert 500 == pytest.approx(float(spent) + float(posted[0]["left_usd"]))
         assert posted[:1] == to_all
+
+
+async def test_what_was_spent_before_a_store_began_is_not_left(open_console):
+    """A store that was never asked for a budget answers as if nothing were spent."""
+    async with open_console() as console:
+        key = await console.account("acme", tier=2)
+        console.ledger.post([used("e", 20 * PICO)])
+
+        (row,) = (await console.get("/v1/limits", by=key))["money"]
+
+        assert ("20", "0", "480") == tuple(
+            row[f"{name}_usd"] for name in ("spent", "held", "left")
+        )
 
 
 async def test_credit_is_a_limit_where_it_is_all_that_may_be_spent(open_console):
