@@ -6,6 +6,7 @@ beforehand, and the app answers what was made beforehand.
 
 import asyncio
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from benchmarks.service import JsonApp, metered, request
 from benchmarks.timing import in_turns
 
 from metering.accounts import RateOverride
+from metering.asgi.stack import Stack
 from metering.clock import NS_PER_S
 
 pytestmark = pytest.mark.timeout(120)
@@ -87,8 +89,19 @@ def test_refused_call(tmp_path: Path, tell: Any) -> None:
         app = JsonApp()
         one_a_day = RateOverride(1, 24 * 3600 * NS_PER_S)
         async with metered(tmp_path, requests=one_a_day) as (meter, key):
-            asks = {"refused": request(meter.wrap(app), key)}
+            forgetful = replace(meter._parts, on_refused=None)  # noqa: SLF001 - no service leaves it out
+            untold = Stack(app, forgetful, start=meter.start, stop=meter.stop)
+            asks = {
+                "refused": request(meter.wrap(app), key),
+                "forgotten": request(untold, key),
+            }
             times = await in_turns(asks, rounds=50, calls=100)
         tell("refused call (429): whole answer", times["refused"].usual_us)
+        tell(
+            "refused call (429): beside one that no history tells, in processor time",
+            times["refused"].busy_us,
+            floor=times["forgotten"].busy_us,
+            ratio_max=1.2,
+        )
 
     asyncio.run(run())
