@@ -8,7 +8,7 @@ from io import StringIO
 
 import msgspec
 from rich import box
-from rich.console import Console, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -17,6 +17,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from metering.errors import ConfigurationError
 
@@ -83,11 +84,16 @@ class Output:
 
     def note(self, sentence: str) -> None:
         """Say beside the answer what is good to know."""
-        self._aside.print(sentence, style="dim")
+        self._say(sentence, "dim")
 
     def error(self, sentence: str) -> None:
         """Say why the command could not do its work."""
-        self._aside.print(f"Error: {sentence}", style="red", soft_wrap=True)
+        self._say(f"Error: {sentence}", "red")
+
+    def _say(self, sentence: str, style: str) -> None:
+        """Write aside: between words on a terminal, on one line in a file."""
+        in_file = not self._aside.is_terminal
+        self._aside.print(sentence, style=style, soft_wrap=in_file)
 
     def progress(self) -> Progress:
         """Return a bar that is seen while a terminal watches, and leaves no trace."""
@@ -149,7 +155,7 @@ def table(
     cells = [[str(cell) for cell in row] for row in rows]
     if not cells:
         return f"{title}: none."
-    made = _empty(title)
+    made = _empty()
     whole = _unfolded(columns, cells)
     for at, name in enumerate(columns):
         right = name.endswith(">")
@@ -162,7 +168,7 @@ def table(
         )
     for row in cells:
         made.add_row(*row)
-    return made
+    return _titled(title, made)
 
 
 def _unfolded(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> set[int]:
@@ -183,32 +189,34 @@ def _unfolded(columns: Sequence[str], cells: Sequence[Sequence[str]]) -> set[int
     return words if least + 2 * len(columns) < _NARROW_WINDOW else set()
 
 
-def facts(title: str, pairs: Iterable[tuple[str, str]]) -> Table:
+def facts(title: str, pairs: Iterable[tuple[str, str]]) -> RenderableType:
     """Return names and what is said of each, one a line."""
-    made = _empty(title, headed=False)
+    made = _empty(headed=False)
     made.add_column(style="dim", no_wrap=True)
     made.add_column(overflow="fold")
     for pair in pairs:
         made.add_row(*pair)
-    return made
+    return _titled(title, made)
 
 
-def bullets(title: str, lines: Iterable[str]) -> Table:
+def bullets(title: str, lines: Iterable[str]) -> RenderableType:
     """Return sentences, one below the other."""
-    made = _empty(title, headed=False)
+    made = _empty(headed=False)
     made.add_column(no_wrap=True)
     made.add_column(overflow="fold")
     for line in lines:
         made.add_row("-", line)
-    return made
+    return _titled(title, made)
 
 
-def _empty(title: str, *, headed: bool = True) -> Table:
+def _titled(title: str, made: Table) -> RenderableType:
+    # A title of the table's own would be folded where the table is narrow.
+    return Group(Text(title, style="bold"), made)
+
+
+def _empty(*, headed: bool = True) -> Table:
     return Table(
-        title=title,
         show_header=headed,
-        title_justify="left",
-        title_style="bold",
         box=box.SIMPLE_HEAD,
         header_style="dim",
         padding=(0, 1, 0, 0),

@@ -1,6 +1,6 @@
 """Calls as OpenTelemetry has them: metrics and spans by its conventions for gen_ai."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 
 from opentelemetry import metrics, propagate, trace
@@ -207,10 +207,10 @@ class OpenTelemetry(Observer):
         self._state = {row.name: values for row, values in of_state(state)}
 
     def _observe(self, meter: Meter, row: Row) -> None:
-        make = meter.create_observable_gauge
+        observe: Callable[..., object] = meter.create_observable_gauge
         if row.kind == "counter":
-            make = meter.create_observable_counter
-        make(
+            observe = meter.create_observable_counter
+        observe(
             state_name(row),
             callbacks=[partial(self._observed, row)],
             unit=STATE_UNITS[row.name],
