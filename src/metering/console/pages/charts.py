@@ -172,7 +172,10 @@ def stacked_bars(
 def gutter_of(labels: Iterable[str]) -> Gutter:
     """Return how much room the labels up the side need."""
     longest = max(map(len, labels), default=0)
-    return next((name for name, chars in _GUTTERS if longest <= chars), "wide")
+    for name, chars in _GUTTERS:
+        if longest <= chars:
+            return name
+    return "wide"
 
 
 def _by_place(
