@@ -25,7 +25,7 @@ from metering.backends.sql.transact import Transact
 from metering.ledger import Alert, Allowance, CreditGrant, Payment, period_at
 from metering.stores import AccountSpend, AccountsWanted, AlertPlace
 
-__all__ = ["SqlListing", "level_of"]
+__all__ = ["SqlListing"]
 
 _accounts = schema.accounts.c
 _alerts = schema.alert_firings.c
@@ -206,7 +206,7 @@ def _conditions(
         last = wanted.prefix + _LAST_CHARACTER
         conditions += [_accounts.id >= wanted.prefix, _accounts.id < last]
     if wanted.tier is not None:
-        conditions.append(level_of(tiers, now_ns) == wanted.tier)
+        conditions.append(_level_of(tiers, now_ns) == wanted.tier)
     if wanted.suspended is not None:
         conditions.append(_accounts.suspended == int(wanted.suspended))
     return conditions
@@ -226,7 +226,7 @@ def _present_period(connection: Connection, now_ns: int) -> ColumnElement[str]:
     )
 
 
-def level_of(tiers: TierBook, now_ns: int) -> ColumnElement[int]:
+def _level_of(tiers: TierBook, now_ns: int) -> ColumnElement[int]:
     """Return the level that `TierBook.tier_of` gives each account."""
     levels = [tier.level for tier in tiers.tiers]
     return case(
