@@ -143,7 +143,7 @@ def _ask_payment(body: NewPayment) -> Ask:
     if body.refers_to is not None:
         facts.append(("Refers to", body.refers_to))
     return Ask(
-        title=f"Record {short_usd(body.usd)} of {body.account}?",
+        title=f"Record {short_usd(body.usd)} for {body.account}?",
         text="A payment that is recorded stays. Its reference counts once; the tier may"
         " rise or fall with it.",
         facts=tuple(facts),
