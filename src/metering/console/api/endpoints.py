@@ -109,6 +109,8 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _owned("/v1/tiers", plan.tiers),
     _owned("/v1/prices", plan.prices),
     _owned("/v1/charges", reading.charges),
+    _owned("/v1/refusals", history.refusals),
+    _owned("/v1/alerts", lists.alerts),
     _owned("/v1/invoices", reading.invoices),
     _owned("/v1/invoice", reading.invoice),
     _owned("/v1/payments", lists.payments),
@@ -116,9 +118,10 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _owned("/v1/keys", lists.keys),
     _changed("POST", "/v1/keys", keys.issue_key),
     _changed("DELETE", "/v1/keys", keys.revoke_key),
-    _owned("/v1/alerts", lists.alerts),
     _operated("GET", "/v1/accounts", operating.accounts),
     _operated("GET", "/v1/platform", operating.platform),
+    _operated("GET", "/v1/platform/history", history.platform_history),
+    _operated("GET", "/v1/refusals/reasons", history.refusal_reasons),
     _operated("POST", "/v1/accounts", operating.create_account),
     _operated("POST", "/v1/payments", operating.record_payment),
     _operated("POST", "/v1/credits", operating.grant_credit),
@@ -131,9 +134,6 @@ ENDPOINTS: tuple[Endpoint, ...] = (
     _operated("POST", "/v1/reversals", books.reverse),
     _operated("GET", "/v1/rerate", books.preview_rerate),
     _operated("POST", "/v1/rerate", books.rerate),
-    _owned("/v1/refusals", history.refusals),
-    _operated("GET", "/v1/refusals/reasons", history.refusal_reasons),
-    _operated("GET", "/v1/platform/history", history.platform_history),
 )
 """Everything that the API does. Paths are fixed: ids may hold a slash, so they are in
 the query, and none of these paths ends like one that serves a model."""
