@@ -231,6 +231,35 @@ async def test_labels_are_bounded_and_tell_of_nobody(open_service):
     assert not any(word in text for word in ("made-up", "a-customer", key, "a b c"))
 
 
+async def test_a_name_that_looks_like_a_sample_is_none(open_service):
+    """Quotes, line ends, braces and length do not get out of a client's own label."""
+    hostile = (
+        '"} 1\nmetering_calls_total{tier="9',
+        "metering_evil 1\n# EOF\n",
+        '\\"}\u2028\u0000',
+        "x" * 5_000,
+        "other",
+    )
+    async with open_service(unpriced="pass") as service:
+        metrics = service.meter.metrics()
+        key = await service.account("acme", tier=2)
+        for name in hostile:
+            await service.chat(key, model=name)
+            await service.chat("sk-" + name.encode().hex(), model=name)
+        text = (await scraped(metrics)).text
+    page = Page(text)
+
+    assert {"other"} == {
+        sample.labels["model"] for sample in page.samples if "model" in sample.labels
+    }
+    assert {"2", "unknown"} >= {
+        sample.labels["tier"] for sample in page.samples if "tier" in sample.labels
+    }
+    assert len(hostile) == page.sum("metering_calls_total", model="other", tier="2")
+    assert "evil" not in text
+    assert "xxx" not in text
+
+
 async def test_the_state_of_a_process_is_told(open_service):
     """A call runs and holds; then it is journalled, and the ledger has it."""
     in_app, go_on = anyio.Event(), anyio.Event()

@@ -65,7 +65,7 @@ def test_bash_completes_commands_and_options(typed, offered, tmp_path):
     program.chmod(0o755)
     path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
     environment = os.environ | {"PATH": path, "_TYPER_COMPLETE_TEST_DISABLE_SHELL": "1"}
-    shown = ended((str(program), "--show-completion", "bash"), env=environment)
+    shown = ended((str(program), "--show-completion"), env=environment)
     words = typed.split(" ")
     script = (
         f"{shown.stdout.decode()}\n"

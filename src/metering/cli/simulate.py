@@ -144,7 +144,13 @@ def _show(desk: Desk, tallies: Mapping[str, Tally], missed: Sequence[str]) -> No
         _row(name, tally) for name, tally in (*ordered[:_SHOWN_MAX], ("all", whole))
     ]
     columns = ("account", "calls>", "refused>", "cut>", "before>", "after>", "by>")
-    reasons = ", ".join(f"{n:,} by {name}" for name, n in whole.refused.most_common())
+    refused = "Refused: none."
+    if whole.refused:
+        reasons = (f"{n:,} by {name}" for name, n in whole.refused.most_common())
+        refused = (
+            f"Refused: {', '.join(reasons)}. These calls cost"
+            f" {amount(whole.refused_before_p)} before."
+        )
     desk.output.show(
         {
             "all": _document("", whole),
@@ -152,8 +158,7 @@ def _show(desk: Desk, tallies: Mapping[str, Tally], missed: Sequence[str]) -> No
             "not_replayed": list(missed),
         },
         table("What would be billed", columns, rows),
-        f"Refused: {reasons or 'none'}. The refused calls cost"
-        f" {amount(whole.refused_before_p)} before.",
+        refused,
         *([bullets("What is not replayed", missed)] if missed else []),
     )
     if len(ordered) > _SHOWN_MAX:
