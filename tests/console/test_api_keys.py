@@ -1,8 +1,13 @@
 """Accounts issue and revoke their own keys, within what the key they show may."""
 
+from typing import Any
+
 import pytest
 
-from metering.console.api.keys import OWN_KEYS_MAX
+from metering.console.api.bodies import NewKey
+from metering.console.api.keys import OWN_KEYS_MAX, issue_key
+from metering.console.problems import ProblemError
+from metering.console.services import Services, Viewer
 
 pytestmark = pytest.mark.anyio
 
@@ -90,3 +95,17 @@ async def test_an_account_issues_so_many_keys_and_no_more(open_console):
         assert (409, "contradiction") == (refused.status_code, refused.json()["code"])
         assert "Revoke one" in refused.json()["detail"]
         assert (200, 200) == (after.status_code, more.status_code)
+
+
+async def test_who_shows_no_known_key_issues_none(open_console):
+    """What it may is not known, so it is not taken for anything."""
+    async with open_console() as console:
+        await console.account("acme", tier=3)
+        parts: dict[str, Any] = dict.fromkeys(Services.__slots__)
+        parts |= {"ledger": console.ledger, "accounts": console.meter.accounts}
+        reached = Services(**parts)
+
+        with pytest.raises(ProblemError, match="not known"):
+            await issue_key(reached, Viewer("acme", "no-such-key"), NewKey())
+
+        assert 1 == len(console.ledger.keys("acme"))

@@ -54,10 +54,10 @@ def _check_own(services: Services, viewer: Viewer, asked_usd: str | None) -> Non
             "The account is suspended, and issues no keys until an operator lets it.",
         )
     shown = services.ledger.listing.key(viewer.key_id)
-    limit_p = None if shown is None else shown.usage_limit_p
-    if limit_p is None:
-        return
-    if asked_usd is None or parse_usd(asked_usd) > limit_p:
+    if shown is None:
+        raise ProblemError("not_signed_in", "The key is not known. Ask for another.")
+    limit_p = shown.usage_limit_p
+    if limit_p is not None and (asked_usd is None or parse_usd(asked_usd) > limit_p):
         asked = "no limit" if asked_usd is None else f"${asked_usd}"
         raise ProblemError(
             "not_allowed",
