@@ -239,9 +239,7 @@ async def test_a_tier_is_set_by_agreement_and_by_spend_again(desk):
     await desk.do(do="tier", level="", done="tier")
     assert None is desk.account.pin
 
-    assert (
-        "There is no tier of level 9" in (await desk.refused(do="tier", level="9")).text
-    )
+    assert "There is no tier 9" in (await desk.refused(do="tier", level="9")).text
     assert "Choose a tier." in (await desk.refused(do="tier", level="high")).text
     assert None is desk.account.pin
 
