@@ -4,8 +4,10 @@ import re
 from pathlib import Path
 
 from metering.console.api.app import BODY_BYTES_MAX
+from metering.console.api.books import CALLS_MAX
 from metering.console.api.endpoints import ENDPOINTS
 from metering.console.api.fields import PAGE_MAX
+from metering.console.api.keys import OWN_KEYS_MAX
 from metering.console.problems import STATUS_BY_PROBLEM
 from metering.console.services import TOKEN_LENGTH_MIN
 
@@ -43,3 +45,5 @@ def test_limits_that_the_page_names_are_those_of_the_code():
     assert [str(TOKEN_LENGTH_MIN)] == re.findall(r"(\d+) to 1,024 ASCII", text)
     assert [str(PAGE_MAX)] == re.findall(r"1 to (\d+) rows", text)
     assert f"{BODY_BYTES_MAX:,} bytes" in text
+    assert f"at most {CALLS_MAX:,}: for more" in text
+    assert f"With {OWN_KEYS_MAX} keys in use" in text

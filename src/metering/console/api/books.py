@@ -31,7 +31,7 @@ __all__ = [
     "reverse",
 ]
 
-CALLS_MAX = 20_000
+CALLS_MAX = 5_000
 """Calls that one request prices anew at most: more take longer than clients wait."""
 
 _ACCOUNTS_MAX = 200
