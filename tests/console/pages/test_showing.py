@@ -182,6 +182,9 @@ def test_days_are_added_up_exactly_and_the_least_used_models_are_one():
     assert ("2 Jan", "$0.000000000036") == (day, all_)
     assert ("$0.000000000008", "$0.000000000006") == (parts[0], parts[-1])
     assert "1 of 31 days have usage, $0.000000000036 in all" in shown.desc
+    told = shown.chart.columns[1].label.splitlines()
+    assert ["2 Jan: $0.000000000036", "m8: $0.000000000008"] == told[:2]
+    assert "Other models: $0.000000000006" == told[-1]
 
 
 @pytest.mark.parametrize(

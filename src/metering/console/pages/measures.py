@@ -9,7 +9,14 @@ from typing import Literal
 
 from metering.console.api.documents import DayUsage, UsageDaysShown
 from metering.console.pages.charts import BarChart, Series, stacked_bars
-from metering.console.pages.showing import count, duration, short_count, short_usd
+from metering.console.pages.showing import (
+    count,
+    dollars,
+    duration,
+    places_of,
+    short_count,
+    short_usd,
+)
 
 __all__ = ["MEASURES", "Daily", "Measure", "MeasureName", "daily"]
 
@@ -117,10 +124,11 @@ def daily(shown: UsageDaysShown, measure: Measure, *, by_model: bool) -> Daily:
         amounts[row.model if by_model else ""][row.day] += measure.value(row)
     series = _series(amounts, [each.isoformat() for each in days])
     labels = [f"{each.day} {each:%b}" for each in days]
-    sums = [sum(parts, Decimal()) for parts in _by_place(series, len(days))]
+    by_place = _by_place(series, len(days))
+    sums = [sum(parts, Decimal()) for parts in by_place]
     told = [
-        f"{label}: {measure.told(all_)}"
-        for label, all_ in zip(labels, sums, strict=True)
+        _told(label, [each.name for each in series], parts, measure)
+        for label, parts in zip(labels, by_place, strict=True)
     ]
     used = [place for place, all_ in enumerate(sums) if all_]
     desc = "Nothing was used."
@@ -131,19 +139,37 @@ def daily(shown: UsageDaysShown, measure: Measure, *, by_model: bool) -> Daily:
             f" {measure.told(sum(sums, Decimal()))} in all; the most,"
             f" {measure.told(sums[most])}, was on {labels[most]}."
         )
+    tell = _in_columns(measure, [*sums, *(each for of in by_place for each in of)])
     return Daily(
         chart=stacked_bars(labels, series, show=measure.axis, told=told),
         names=tuple(each.name for each in series),
         rows=tuple(
             (
                 labels[place],
-                tuple(measure.told(Decimal(each.values[place])) for each in series),
-                measure.told(sums[place]),
+                tuple(tell(part) for part in by_place[place]),
+                tell(sums[place]),
             )
             for place in used
         ),
         desc=desc,
     )
+
+
+def _in_columns(measure: Measure, amounts: list[Decimal]) -> Callable[[Decimal], str]:
+    """Return what writes amounts beneath each other, so that their places line up."""
+    if measure.name != "money":
+        return measure.told
+    places = places_of(map(_plain, amounts))
+    return lambda amount: "".join(dollars(_plain(amount), places))
+
+
+def _told(label: str, names: list[str], parts: list[Decimal], measure: Measure) -> str:
+    """Return what a bar says when it is pointed at: all, then each part."""
+    lines = [f"{label}: {measure.told(sum(parts, Decimal()))}"]
+    for name, part in zip(names, parts, strict=True):
+        if name and part:
+            lines.append(f"{name}: {measure.told(part)}")
+    return "\n".join(lines)
 
 
 def _days(first: str, last: str) -> list[date]:

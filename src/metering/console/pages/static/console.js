@@ -34,5 +34,31 @@ document.querySelectorAll(".side nav [aria-current]").forEach((link) => {
   link.scrollIntoView({ block: "nearest", inline: "center" });
 });
 
+// What a bar says is shown beside the pointer, at once.
+function tell(chart) {
+  const tip = document.createElement("p");
+  tip.className = "tip";
+  tip.hidden = true;
+  tip.setAttribute("aria-hidden", "true");
+  chart.append(tip);
+  for (const column of chart.querySelectorAll(".column")) {
+    const title = column.querySelector("title");
+    const told = title.textContent;
+    title.remove();
+    column.addEventListener("pointerenter", () => {
+      const [bar, box] = [column.getBoundingClientRect(), chart.getBoundingClientRect()];
+      tip.textContent = told;
+      tip.hidden = false;
+      const after = bar.right - box.left + 8;
+      const before = bar.left - box.left - tip.offsetWidth - 8;
+      const fits = after + tip.offsetWidth <= box.width;
+      tip.style.left = `${fits ? after : Math.max(0, before)}px`;
+      tip.style.top = fits || before >= 0 ? "0.5rem" : `${-tip.offsetHeight}px`;
+    });
+    column.addEventListener("pointerleave", () => { tip.hidden = true; });
+  }
+}
+
+document.querySelectorAll(".chart:has(.column)").forEach(tell);
 document.querySelectorAll("[data-fresh]").forEach(keepFresh);
 if (navigator.clipboard) document.querySelectorAll("[data-copies]").forEach(copies);
