@@ -16,6 +16,7 @@ from metering.asgi.codings import open_decoder
 from metering.config import load_plan, preset_text
 from metering.exports.printable import invoice_html
 from metering.ledger import Invoice
+from metering.testing import FakeModel
 
 HOOK = """
 [[webhooks]]
@@ -48,32 +49,57 @@ def paper():
     invoice_html(Invoice(id="a", account_id="a", period="2026-01", **times, **none))
 
 
-def page():
-    """Open the console as a browser does."""
+async def asked(app, method, path, headers=(), body=b""):
+    """Send an app one request; return the headers of its answer."""
     said = []
-    scope = {"type": "http", "method": "GET", "scheme": "http", "path": "/"}
-    scope |= {"query_string": b"", "headers": [], "server": ("t", 80)}
+    scope = {"type": "http", "method": method, "scheme": "http", "path": path}
+    scope |= {"query_string": b"", "headers": [*headers], "server": ("t", 80)}
 
     async def receive():
-        return {"type": "http.request", "body": b""}
+        return {"type": "http.request", "body": body}
 
     async def send(message):
         said.append(message)
 
-    anyio.run(made().console(), scope, receive, send)
+    await app(scope, receive, send)
     if said[0]["status"] >= 400:
         raise RuntimeError(said[1]["body"].decode())
+    return dict(said[0]["headers"])
+
+
+def page():
+    """Open the console as a browser does."""
+    anyio.run(asked, made().console(), "GET", "/")
+
+
+def called():
+    """Serve a call of a new account, and charge for it."""
+    model = "zai-org/GLM-4.7"
+    chat = {"model": model, "messages": [{"role": "user", "content": "a b c"}]}
+
+    async def call():
+        meter = made()
+        await meter.accounts.create("acme")
+        key = await meter.accounts.issue_key("acme")
+        headers = [(b"authorization", f"Bearer {key}".encode())]
+        app, body = meter.wrap(FakeModel(output_tokens=64)), json.dumps(chat).encode()
+        path = "/v1/chat/completions"
+        answer = await asked(app, "POST", path, headers, body)
+        await meter.stop()
+        return answer[b"x-usage-cost-usd"]
+
+    if anyio.run(call) != b"0.0001426":  # 3 at $0.60 and 64 at $2.20 a million
+        raise RuntimeError("another charge")
 
 
 def command():
     """Run a command at a terminal."""
     sys.argv = ["metering", "check", "preset:friendli"]
-    with contextlib.redirect_stdout(io.StringIO()):
-        try:
-            import_module("metering.cli").main()
-        except SystemExit as ended:
-            if ended.code:
-                raise
+    try:
+        import_module("metering.cli").main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
 
 
 def codings():
@@ -94,7 +120,7 @@ USES = {
     "prometheus": [lambda: made().metrics()],
     "redis": [lambda: made('[storage]\nlimits = "redis://127.0.0.1:1"')],
     "webhooks": [lambda: lived(HOOK)],
-    "core": [lived],
+    "core": [called],
 }
 
 
@@ -102,7 +128,7 @@ def told(use):
     """Say what became of a use."""
     said = io.StringIO()
     try:
-        with contextlib.redirect_stderr(said):
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
             use()
     except BaseException as error:  # noqa: BLE001 - a command ends with SystemExit
         return f"{error}{said.getvalue()}"

@@ -60,7 +60,7 @@ def test_what_metering_loads_at_once():
 
 
 def test_the_core_on_each_python(install, each_python):
-    """All that `import *` promises is there, and a service lives and ends."""
+    """All that `import *` promises is there; a call is served and charged."""
     core = install(each_python)
 
     assert f"{sorted(metering.__all__)}\n" == core.python("-c", STAR)
