@@ -142,7 +142,10 @@ async def test_what_is_wrong_is_said_on_a_page_of_the_same_frame(
 
                 assert status == answer.status_code, path
                 assert_guarded(answer)
-                assert_sound(seen(answer.text))
+                shown = seen(answer.text)
+                assert_sound(shown)
+                signed_in = "acme Sign out" in shown.text
+                assert signed_in == (path not in {"/nowhere", "/static/0/console.css"})
 
             def away(*_, **__):
                 raise StorageError("The ledger is away.")

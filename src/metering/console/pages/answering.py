@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from http import HTTPStatus
 
+import msgspec
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
@@ -14,9 +16,16 @@ from metering.console.pages.table import PAGES
 from metering.console.problems import answer_problem, problem_of
 from metering.console.services import Viewer
 
-__all__ = ["answer", "answer_wrong", "frame_of", "goto", "root_of"]
+__all__ = ["VIEWER", "answer", "answer_wrong", "frame_of", "goto", "root_of"]
+
+VIEWER = "metering.console.viewer"
+"""Where a request's scope says who looks, once that is known."""
 
 _API = ("/v1/", "/openapi.json")
+_NO_PAGE = (
+    "No page of the console has this address. The link may be old, or not have been"
+    " copied whole."
+)
 
 
 def root_of(request: Request) -> str:
@@ -74,7 +83,9 @@ async def answer_wrong(request: Request, error: Exception) -> Response:
     if path.startswith(_API):
         return await answer_problem(request, error)
     problem, headers = problem_of(request, error)
-    viewer: Viewer | None = getattr(request.state, "viewer", None)
+    if isinstance(error, HTTPException) and error.status_code == HTTPStatus.NOT_FOUND:
+        problem = msgspec.structs.replace(problem, detail=_NO_PAGE)
+    viewer: Viewer | None = request.scope.get(VIEWER)
     shown = {"problem": problem}
     page = answer(
         "problem.html", frame_of(request, viewer=viewer), shown, status=problem.status

@@ -22,7 +22,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from metering.console.api.asked import OwnedQuery
-from metering.console.pages.answering import answer, frame_of, goto
+from metering.console.pages.answering import VIEWER, answer, frame_of, goto
 from metering.console.pages.forms import asked, read_form
 from metering.console.pages.page import Goto, Look, Page, Wrong
 from metering.console.pages.rendering import STATIC
@@ -79,7 +79,7 @@ async def _serve(page: Page, request: Request, services: Services) -> Response:
     viewer = await signed_in(services, token)
     if viewer is None:
         return _ask_to_sign_in(request, page)
-    request.state.viewer = viewer
+    request.scope[VIEWER] = viewer
     if page.owner == "operator":
         viewer.require_operator()
     query, account = asked(request.query_params.multi_items(), page.query), None
