@@ -48,7 +48,7 @@ def dollars(usd: str, places: int = CENTS) -> Dollars:
     sign, digits = ("\u2212", usd[1:]) if usd.startswith("-") else ("", usd)
     whole, _, fraction = digits.partition(".")
     fraction = fraction.ljust(max(CENTS, places), "0")
-    if whole == "0" and fraction.startswith("00"):
+    if whole == "0" and fraction.startswith("00") and fraction.strip("0"):
         # Less than a cent is all in what would be set back.
         return Dollars(f"{sign}$0.{fraction}", "")
     return Dollars(f"{sign}${int(whole):,}.{fraction[:CENTS]}", fraction[CENTS:])
