@@ -136,8 +136,13 @@ class Page:
             self._budgets_put.add(key)
 
     def _read(self, wanted: Wanted) -> int | None:
-        asked = (wanted.rates, wanted.budgets, wanted.holds, wanted.accounts)
-        values = [*(_encode(names).decode() for names in asked), self.epoch]
+        values = {
+            "rates": _encode(wanted.rates).decode(),
+            "budgets": _encode(wanted.budgets).decode(),
+            "holds": _encode(wanted.holds).decode(),
+            "accounts": _encode(wanted.accounts).decode(),
+            "epoch": self.epoch,
+        }
         ((first_us, dues, budgets, holds, settled, versions),) = (
             self._connection.execute(sql.READ, values).fetchall()
         )
