@@ -72,13 +72,13 @@ def page():
     anyio.run(asked, made().console(), "GET", "/")
 
 
-def called():
-    """Serve a call of a new account, and charge for it."""
+def called(more=""):
+    """Serve a call of an account, and charge for it."""
     model = "zai-org/GLM-4.7"
     chat = {"model": model, "messages": [{"role": "user", "content": "a b c"}]}
 
     async def call():
-        meter = made()
+        meter = made(more)
         await meter.accounts.create("acme")
         key = await meter.accounts.issue_key("acme")
         headers = [(b"authorization", f"Bearer {key}".encode())]
@@ -120,7 +120,7 @@ USES = {
     "prometheus": [lambda: made().metrics()],
     "redis": [lambda: made('[storage]\nlimits = "redis://127.0.0.1:1"')],
     "webhooks": [lambda: lived(HOOK)],
-    "core": [called],
+    "core": [called, lambda: called('[storage]\nlimits = "sqlite:///limits.db"')],
 }
 
 
