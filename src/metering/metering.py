@@ -45,6 +45,7 @@ from metering.config import (
     plan_from_preset,
     with_environment,
 )
+from metering.console.past_days import PastDays
 from metering.console.services import Services, checked_token
 from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
@@ -357,6 +358,7 @@ class Metering:
             billing=self.billing,
             corrections=self.corrections,
             ledger=self.ledger,
+            days=PastDays(self.ledger, self._clock),
             prices=self.plan.prices,
             resolver=self._resolver,
             rules=self.plan.limits,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from metering.clock import Clock
+from metering.console.past_days import PastDays
 from metering.console.problems import ProblemError
 from metering.errors import ConfigurationError
 from metering.limit_rules import LimitRule
@@ -34,6 +35,7 @@ class Services:
         billing: Payments, credit, invoices.
         corrections: Takes charges back, prices past calls anew.
         ledger: Where all of that is read; in worker threads.
+        days: What all accounts used, of the same ledger.
         prices: Knows models by their aliases.
         resolver: Knows keys.
         rules: The plan's limits beside those of tiers.
@@ -50,6 +52,7 @@ class Services:
     billing: Billing
     corrections: Corrections
     ledger: Ledger
+    days: PastDays
     prices: PriceBook
     resolver: TierResolver
     rules: Sequence[LimitRule]

@@ -138,7 +138,7 @@ def _usage_days(
         for instant_ns in (period.start_ns, period.end_ns - 1)
     )
     if account_id is None:
-        days = ledger.days_of_all(first_day, last_day, model=model)
+        days = services.days.read(first_day, last_day, model=model)
     else:
         days = ledger.days(account_id, period.key, model=model)
     return UsageDaysShown(

@@ -141,7 +141,8 @@ def _seen(
             {
                 "What the models make": lambda point: point.capacity_per_s,
                 "What adaptive accounts share": lambda point: point.budget_per_s,
-            }
+            },
+            points_at=False,
         ),
         limit_desc=(
             f"The lowest limit was {lowest.limit_rpm_min:.3g} requests a minute,"
@@ -164,13 +165,19 @@ class _Drawing:
     step: timedelta
     points: Sequence[PoolPoint | None]
 
-    def of(self, lines: Mapping[str, Callable[[PoolPoint], float | None]]) -> Timeline:
+    def of(
+        self,
+        lines: Mapping[str, Callable[[PoolPoint], float | None]],
+        *,
+        points_at: bool = True,
+    ) -> Timeline:
         series = [
             TimeSeries(name, [None if p is None else read(p) for p in self.points])
             for name, read in lines.items()
         ]
         told = [
-            "" if point is None else self._told(point, lines) for point in self.points
+            self._told(point, lines) if point is not None and points_at else ""
+            for point in self.points
         ]
         states = spans_of(["" if p is None else p.state for p in self.points])
         bands = [

@@ -16,6 +16,9 @@ HEIGHT_PX = 160
 _WIDTH = 1000
 """Of the box in which lines are drawn; it is stretched to the page."""
 
+_POINTED_MAX = 120
+"""Places that can be pointed at; more are narrower than a pointer, and a large page."""
+
 _TICKS = (
     (timedelta(hours=2), timedelta(minutes=10), "%H:%M"),
     (timedelta(days=2), timedelta(hours=4), "%H:%M"),
@@ -59,7 +62,7 @@ class Band:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """The room of one step, in per cent, and what it says when pointed at."""
+    """The room of a step or more, in per cent, and what it says when pointed at."""
 
     left: float
     width: float
@@ -107,7 +110,7 @@ def timeline(
     highest = max(
         (v for each in series for v in each.values if v is not None), default=0
     )
-    ticks = nice_ticks(Decimal(str(highest)))
+    ticks = nice_ticks(Decimal(f"{highest:.6f}"))
     scale = height / float(ticks[-1])
     room = 100 / max(1, count)
     return Timeline(
@@ -123,9 +126,7 @@ def timeline(
             for number, each in enumerate(series, start=1)
             for points in _stretches(each.values, scale, height)
         ),
-        steps=tuple(
-            Step(place * room, room, label) for place, label in enumerate(told) if label
-        ),
+        steps=tuple(_steps(told, room)),
         names=tuple(each.name for each in series),
     )
 
@@ -154,6 +155,16 @@ def _stretches(
             ((across, value),) = points
             points = [(across - room / 2, value), (across + room / 2, value)]
         yield " ".join(f"{x:.2f},{height - value * scale:.2f}" for x, value in points)
+
+
+def _steps(told: Sequence[str], room: float) -> Iterable[Step]:
+    """Return what is pointed at: of many steps several at once, told by the last."""
+    each = -(-len(told) // _POINTED_MAX)
+    for place in range(0, len(told), each or 1):
+        some = told[place : place + each]
+        label = next(filter(None, reversed(some)), "")
+        if label:
+            yield Step(place * room, len(some) * room, label)
 
 
 def _across(start: datetime, length: timedelta) -> Iterable[Tick]:
