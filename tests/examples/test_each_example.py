@@ -9,7 +9,7 @@ import httpx
 import openai
 import pytest
 
-pytestmark = [pytest.mark.slow_start, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.slow_start, pytest.mark.timeout(120)]
 
 CHARGE = "x-usage-cost-usd"
 
