@@ -139,6 +139,7 @@ def lived_in():
         first = console.ledger.keys(name)[0]
         return key, {
             "/invoice": {"id": invoice.id},
+            "/invoice/file": {"id": invoice.id, "form": "html"},
             "/keys/revoke": {"id": first.id},
         }
 

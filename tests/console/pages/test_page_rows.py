@@ -6,6 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from metering.console.pages.table import PAGES
+from metering.exports.invoices import invoice_csv
+from metering.exports.printable import invoice_html
 
 pytestmark = pytest.mark.anyio
 
@@ -136,6 +138,26 @@ async def test_what_names_hold_is_text_on_every_page(
                 assert 200 == answer.status_code, answer.text
                 assert "<img/src=x" not in answer.text, page.path
                 assert not [a for a in shown.all("img") if a.get("src") == "x"]
+
+
+async def test_an_invoice_is_kept_as_it_is_exported(open_console, browse, lived_in):
+    async with open_console() as console:
+        key, queries = await lived_in(console, "acme")
+        invoice = console.ledger.invoice(queries["/invoice"]["id"])
+        async with browse(console, secret=key) as browser:
+            for form, kind, content in (
+                ("csv", "text/csv; charset=utf-8", invoice_csv(invoice)),
+                ("html", "text/html; charset=utf-8", invoice_html(invoice)),
+                ("json", "application/json", None),
+            ):
+                query = {"id": invoice.id, "form": form}
+                answer = await browser.get("/invoice/file", **query)
+
+                assert kind == answer.headers["content-type"]
+                assert content in {None, answer.content.decode()}
+                told = f"attachment; filename*=utf-8''acme-2026-01.{form}"
+                assert told == answer.headers["content-disposition"]
+            assert invoice.id == answer.json()["id"]
 
 
 async def test_a_key_is_issued_shown_once_and_revoked(open_console, browse, seen):

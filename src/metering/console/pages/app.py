@@ -24,7 +24,7 @@ from starlette.routing import Route
 from metering.console.api.asked import OwnedQuery
 from metering.console.pages.answering import VIEWER, answer, frame_of, goto
 from metering.console.pages.forms import asked, read_form
-from metering.console.pages.page import Goto, Look, Page, Wrong
+from metering.console.pages.page import Goto, Look, Page, Sent, Wrong
 from metering.console.pages.rendering import STATIC
 from metering.console.pages.security import PAGE_HEADERS, cookie_of
 from metering.console.pages.sessions import signed_in
@@ -104,8 +104,17 @@ async def _serve(page: Page, request: Request, services: Services) -> Response:
             became, status = dict(outcome.shown), HTTPStatus.UNPROCESSABLE_ENTITY
         else:
             became = dict(outcome)
-    shown = dict(await page.show(look, query)) | became
-    return answer(page.template, frame, shown, status=status)
+    shown = await page.show(look, query)
+    if isinstance(shown, Sent):
+        return _send(shown)
+    return answer(page.template, frame, {**shown, **became}, status=status)
+
+
+def _send(file: Sent) -> Response:
+    """Answer with a file to be kept."""
+    kept_as = f"attachment; filename*=utf-8''{quote(file.name, safe='')}"
+    headers = PAGE_HEADERS | {"content-disposition": kept_as}
+    return Response(file.content, headers=headers, media_type=file.media_type)
 
 
 def _ask_to_sign_in(request: Request, page: Page) -> Response:

@@ -10,7 +10,7 @@ from metering.accounts import Account
 from metering.console.api.asked import OwnedQuery
 from metering.console.services import Services, Viewer
 
-__all__ = ["Act", "Answer", "Goto", "Look", "NoForm", "Page", "Show", "Wrong"]
+__all__ = ["Act", "Answer", "Goto", "Look", "NoForm", "Page", "Sent", "Show", "Wrong"]
 
 _Owned = TypeVar("_Owned", bound=OwnedQuery)
 
@@ -66,6 +66,21 @@ class Wrong:
     shown: "Answer"
 
 
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A file to be kept, in place of a page.
+
+    Attributes:
+        name: What it is called.
+        media_type: Of what kind it is.
+        content: What is in it.
+    """
+
+    name: str
+    media_type: str
+    content: str
+
+
 class NoForm(msgspec.Struct, frozen=True):
     """A form without fields, such as a button."""
 
@@ -73,7 +88,7 @@ class NoForm(msgspec.Struct, frozen=True):
 Answer = Mapping[str, object]
 """What the template of a page is given."""
 
-Show = Callable[[Look, Any], Awaitable[Answer]]
+Show = Callable[[Look, Any], Awaitable[Answer | Sent]]
 Act = Callable[[Look, Any], Awaitable[Answer | Goto | Wrong]]
 
 
@@ -88,7 +103,7 @@ class Page:
         path: Beneath where the console is mounted.
         title: Its heading, and what leads to it in the navigation.
         query: What it may be asked; of an account's rows, an `OwnedQuery`.
-        show: Returns what its template is given.
+        show: Returns what its template is given, or a file in its place.
         form: What its form sends.
         act: Does what the form asks for; None: it has no form. It returns where to go
             on, or what the template is given besides, to show what became of it or is

@@ -11,7 +11,13 @@ from metering.console.pages.accounts import AccountTyped, accounts, create
 from metering.console.pages.acts import Typed
 from metering.console.pages.alerts import alerts
 from metering.console.pages.home import HomePage, home
-from metering.console.pages.invoices import invoice, invoices, payments
+from metering.console.pages.invoices import (
+    InvoiceFile,
+    invoice,
+    invoice_file,
+    invoices,
+    payments,
+)
 from metering.console.pages.keys import (
     IssueForm,
     KeysPage,
@@ -67,6 +73,14 @@ PAGES: tuple[Page, ...] = (
     ),
     Page("account", "/invoices", "Invoices", OwnedPage, invoices),
     Page("account", "/invoice", "Invoice", OneInvoice, invoice, part_of="/invoices"),
+    Page(
+        "account",
+        "/invoice/file",
+        "Invoice to keep",
+        InvoiceFile,
+        invoice_file,
+        part_of="/invoices",
+    ),
     Page("account", "/payments", "Payments", OwnedPage, payments),
     Page("anybody", "/alerts", "Alerts", OwnedPage, alerts),
     Page("anybody", "/prices", "Prices and tiers", OwnedQuery, prices),
