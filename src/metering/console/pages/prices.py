@@ -17,7 +17,7 @@ from metering.console.pages.page import Answer, Look
 from metering.console.pages.showing import duration, places_of, short_usd
 from metering.pricing import Leaf, PriceKind
 
-__all__ = ["PriceGroup", "PriceLine", "prices"]
+__all__ = ["PriceGroup", "PriceLine", "price_groups", "prices", "rates_said"]
 
 _KINDS: Mapping[PriceKind | None, str] = {
     "token": "By token",
@@ -99,7 +99,7 @@ async def prices(look: Look, query: OwnedQuery) -> Answer:
     services, viewer = look.services, look.viewer
     book = await plan.prices(services, viewer, query)
     shown = await plan.tiers(services, viewer, query)
-    groups = _groups(book.models)
+    groups = price_groups(book.models)
     return {
         "groups": groups,
         "others": [line for group in groups for line in group.lines if line.others],
@@ -119,7 +119,8 @@ def rates_said(rates: Iterable[RateShown]) -> str:
     return ", ".join(said) or "free"
 
 
-def _groups(models: Sequence[ModelPrices]) -> list[PriceGroup]:
+def price_groups(models: Sequence[ModelPrices]) -> list[PriceGroup]:
+    """Return models by how they are billed now, those without a price last."""
     by_kind: dict[PriceKind | None, list[ModelPrices]] = {kind: [] for kind in _KINDS}
     for model in models:
         by_kind[model.kind].append(model)
