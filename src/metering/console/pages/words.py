@@ -187,7 +187,8 @@ def rule(row: RuleRow) -> str:
     counted = row.counts.replace("_", " ")
     said = f"{row.amount:,} {counted}"
     said += " at once" if row.per_s is None else f" per {_period(row.per_s)}"
-    said += f", of each {' and '.join(row.per)}" if row.per else ""
+    each = [name for name in row.per if name != "everyone"]
+    said += f", of each {' and '.join(each)}" if each else ", of everyone together"
     if row.model is not None:
         return f"{said}, for {row.model}"
     return f"{said}, for {', '.join(row.models)}" if row.models else said
