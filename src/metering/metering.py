@@ -339,8 +339,9 @@ class Metering:
     def console(self, *, operator_token: str | None = None) -> Starlette:
         """Return an app to mount that shows accounts what they use, may and owe.
 
-        As in `app.mount("/console", meter.console())`. Who signs in by an API key sees
-        their own account; who does by the operator's token sees and changes all.
+        As in `app.mount("/console", meter.console())`: JSON for programs, and, where
+        the extra `console` is installed, pages for people. Who signs in by an API key
+        sees their own account; who does by the operator's token sees and changes all.
 
         Args:
             operator_token: What an operator signs in by, 32 characters or more; None:

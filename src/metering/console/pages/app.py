@@ -45,7 +45,7 @@ _FOREVER = {
 
 
 def page_routes(services: Services) -> list[Route]:
-    """Return the routes; what is wrong is raised, see `problem_page`.
+    """Return the routes; what is wrong is raised, see `answer_wrong`.
 
     Args:
         services: What pages stand on.
