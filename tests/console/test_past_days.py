@@ -4,7 +4,13 @@ import pytest
 from msgspec.structs import replace
 
 from metering.clock import NS_PER_S
-from metering.console.past_days import KEPT_MAX, KEPT_NS, PastDays
+from metering.console.past_days import (
+    KEPT_MAX,
+    KEPT_NS,
+    OLD_DAYS,
+    OLD_KEPT_NS,
+    PastDays,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -50,7 +56,7 @@ async def posted(open_console):
 async def test_it_says_what_the_ledger_says(posted):
     console, post = posted
     days = PastDays(console.ledger, console.clock)
-    for days_ago in (0, 1, 2, 3, 9):
+    for days_ago in (0, 1, 2, 6, 7, 8, 13):
         post(days_ago)
 
     for first, last in (
@@ -58,12 +64,14 @@ async def test_it_says_what_the_ledger_says(posted):
         ("2026-01-14", "2026-01-31"),
         ("2026-01-01", "2026-01-12"),
         ("2026-01-13", "2026-01-13"),
+        ("2026-01-07", "2026-01-08"),
+        ("2026-01-08", "2026-01-14"),
         ("2026-02-01", "2026-02-28"),
     ):
         for model in (None, "no-such-model"):
             expected = console.ledger.days_of_all(first, last, model=model)
             assert expected == days.read(first, last, model=model)
-    assert 5 == len(days.read(*MONTH))
+    assert 7 == len(days.read(*MONTH))
 
 
 async def test_a_call_of_today_and_yesterday_is_there_at_once(posted):
@@ -77,15 +85,17 @@ async def test_a_call_of_today_and_yesterday_is_there_at_once(posted):
 
 
 async def test_days_that_are_over_are_read_again_after_five_minutes(posted):
+    """And those of more than a week ago after an hour."""
     console, post = posted
-    days = PastDays(console.ledger, console.clock)
-    days.read(*MONTH)
-    post(5)
+    for days_ago, kept_ns in ((OLD_DAYS, KEPT_NS), (OLD_DAYS + 1, OLD_KEPT_NS)):
+        days = PastDays(console.ledger, console.clock)
+        days.read(*MONTH)
+        post(days_ago)
 
-    console.clock.advance(ns=KEPT_NS - 1)
-    assert console.ledger.days_of_all(*MONTH) != days.read(*MONTH)
-    console.clock.advance(ns=1)
-    assert console.ledger.days_of_all(*MONTH) == days.read(*MONTH)
+        console.clock.advance(ns=kept_ns - 1)
+        assert console.ledger.days_of_all(*MONTH) != days.read(*MONTH)
+        console.clock.advance(ns=1)
+        assert console.ledger.days_of_all(*MONTH) == days.read(*MONTH)
 
 
 async def test_what_is_kept_is_bounded(posted):
