@@ -13,15 +13,17 @@ from metering.backends.gauges import gauges_of
 from metering.backends.memory import MemoryLimitStore
 from metering.clock import Clock, system_clock
 from metering.coldstart import ColdStart
-from metering.config import Plan
+from metering.config import Plan, agreed_overrides
 from metering.dialects.dialect import Dialect
 from metering.dialects.known import DIALECT_BY_PATH, DIALECTS
 from metering.errors import ConfigurationError
 from metering.gauges import ReadQueue
 from metering.limit_rules import OWN_SUBJECTS, LimitRule
+from metering.limiter import Limiter
 from metering.local_share import LocalShare, OnOutage
 from metering.observing import Observer
 from metering.platform import Platform
+from metering.registry import Accounts, Billing, Change, Corrections
 from metering.stores import Ledger, Snapshots
 
 __all__ = [
@@ -30,6 +32,7 @@ __all__ = [
     "known_subjects",
     "local_share_of",
     "platform_of",
+    "registry_of",
     "routes_of",
     "settings_of",
     "sql_ledger",
@@ -159,3 +162,29 @@ def sql_ledger(plan: Plan, data: Path) -> Ledger:
         tiers=plan.tiers,
         notices=plan.notices.notices,
     )
+
+
+def registry_of(
+    plan: Plan, ledger: Ledger, change: Change, limiter: Limiter, clock: Clock
+) -> tuple[Accounts, Billing, Corrections]:
+    """Return what changes accounts, their money, and what they were charged."""
+    accounts = Accounts(
+        ledger,
+        change,
+        clock=clock,
+        prices=plan.prices,
+        read_agreement=agreed_overrides,
+        sign_up_credit_p=plan.sign_up_credit_p,
+        time_zone=plan.time_zone,
+        anchor_day=plan.anchor_day,
+        pepper=plan.key_pepper,
+    )
+    billing = Billing(
+        ledger,
+        change,
+        limiter,
+        clock=clock,
+        prices=plan.prices,
+        settle_ns=plan.settle_ns,
+    )
+    return accounts, billing, Corrections(ledger, change, limiter, clock=clock)

@@ -1,13 +1,11 @@
 """The composition root: a plan and a data home become services around an app."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Unpack
 
-import anyio
-from anyio import to_thread
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import HTTPConnection
@@ -24,7 +22,7 @@ from metering.asgi.subjects import Subject
 from metering.asgi.tokenizer import CountTokens, Tokenizer
 from metering.backends.limit_stores import limit_store, window_store
 from metering.billing import Biller
-from metering.carriers import refuse_silent, sender_of
+from metering.carriers import refuse_silent
 from metering.clock import Clock, system_clock
 from metering.coldstart import ColdStart
 from metering.composition import (
@@ -33,13 +31,13 @@ from metering.composition import (
     known_subjects,
     local_share_of,
     platform_of,
+    registry_of,
     routes_of,
     settings_of,
     sql_ledger,
 )
 from metering.config import (
     Plan,
-    agreed_overrides,
     plan_from_env,
     plan_from_file,
     plan_from_preset,
@@ -52,27 +50,21 @@ from metering.dialects.dialect import Dialect
 from metering.gauges import ReadQueue
 from metering.historian import Historian
 from metering.left_calls import LeftCalls
+from metering.lifecycle import Lifecycle
 from metering.limiter import Limiter
-from metering.log import Log
 from metering.observing import Observer, Observers
-from metering.outbox import Sender
 from metering.recorder import Recorder
-from metering.registry import Accounts, Billing, Change, Corrections
+from metering.registry import Change
 from metering.roster import Roster
 from metering.stores import Ledger, Snapshots
 from metering.tiers import TierResolver
 from metering.upkeep import Upkeep
-from metering.usage import UsageEvent
 from metering.vitals import Vitals
 
 __all__ = ["Metering", "MeteringMiddleware", "OwnParts"]
 
 DATA_DEFAULT = ".metering"
-STOP_S = 10.0
-SETTLE_S = 2.0
 STATE_EVERY_S = 10.0
-
-_log = Log()
 
 
 class Metering:
@@ -131,7 +123,6 @@ class Metering:
         if ledger is not None:
             refuse_silent(ledger, plan.notices)
         self.ledger: Ledger = ledger or sql_ledger(plan, self.data)
-        self._sender: Sender | None = None
         self._recorder = Recorder(
             self.data, self.ledger, clock=clock, sync_ms=plan.journal.sync_ms
         )
@@ -170,37 +161,13 @@ class Metering:
                 tell=(self.platform.shared_by, share.shared_by),
             )
         change = Change(self._resolver, self.limit_store)
-        self.accounts = Accounts(
-            self.ledger,
-            change,
-            clock=clock,
-            prices=plan.prices,
-            read_agreement=agreed_overrides,
-            sign_up_credit_p=plan.sign_up_credit_p,
-            time_zone=plan.time_zone,
-            anchor_day=plan.anchor_day,
-            pepper=plan.key_pepper,
-        )
-        self.billing = Billing(
-            self.ledger,
-            change,
-            self._limiter,
-            clock=clock,
-            prices=plan.prices,
-            settle_ns=plan.settle_ns,
-        )
-        self.corrections = Corrections(self.ledger, change, self._limiter, clock=clock)
+        registry = registry_of(plan, self.ledger, change, self._limiter, clock)
+        self.accounts, self.billing, self.corrections = registry
         self._historian = Historian(
             self.ledger.history,
             clock=clock,
             models=names,
             look=None if self.platform is None else self.platform.look,
-        )
-        self._upkeep = Upkeep(
-            {
-                "expire_credit": self.billing.expire_credit,
-                "forget_history": self._historian.forget,
-            }
         )
         self._parts = replace(
             settings_of(plan),
@@ -227,11 +194,23 @@ class Metering:
             platform=self.platform,
             cold=cold,
         )
-        self._telling = Upkeep({"tell_state": self._tell_state}, every_s=STATE_EVERY_S)
+        self._life = Lifecycle(
+            plan=plan,
+            home=DataHome(self.data),
+            clock=clock,
+            ledger=self.ledger,
+            limits=self.limit_store,
+            windows=self._windows,
+            limiter=self._limiter,
+            recorder=self._recorder,
+            left_calls=self.left_calls,
+            historian=self._historian,
+            observers=self._observers,
+            platform=self.platform,
+            roster=self._roster,
+            chores=list(self._chores()),
+        )
         self._metrics: ASGIApp | None = None
-        self._started = False
-        self._starting = anyio.Lock()
-        self._home = DataHome(self.data)
 
     @classmethod
     def from_preset(cls, name: str, **own: Unpack[OwnParts]) -> "Metering":
@@ -289,39 +268,11 @@ class Metering:
                 own memory, or a price of the past was changed.
             StorageError: The ledger cannot be opened.
         """
-        if self._started:
-            return
-        async with self._starting:
-            if not self._started:
-                await to_thread.run_sync(self._open)
-                await self._limiter.prepare()
-                self._upkeep.start()
-                self._historian.start()
-                if self._observers.watches:
-                    self._telling.start()
-                if self._roster is not None:
-                    self._roster.start()
-                self._started = True
+        await self._life.start()
 
     async def stop(self) -> None:
         """Post what is journalled and close everything; what is left is not lost."""
-        if self._started:
-            self._started = False
-            self._upkeep.stop()
-            self._historian.stop()
-            self._telling.stop()
-            if self._roster is not None:
-                await self._roster.stop()
-            await self._limiter.close(SETTLE_S)
-            await to_thread.run_sync(self._close)
-        else:
-            # An operator's script owes the limits what its payments have made of room.
-            await self._limiter.close(SETTLE_S)
-        if self.platform is not None:
-            self.platform.stop()
-        await self.limit_store.aclose()
-        if self._windows is not None:
-            await self._windows.aclose()
+        await self._life.stop()
 
     def metrics(self) -> ASGIApp:
         """Return an app to mount that shows Prometheus what this process does.
@@ -373,39 +324,18 @@ class Metering:
         )
         return console_app(services, version=__version__)
 
+    def _chores(self) -> Iterator[Upkeep]:
+        yield Upkeep(
+            {
+                "expire_credit": self.billing.expire_credit,
+                "forget_history": self._historian.forget,
+            }
+        )
+        if self._observers.watches:
+            yield Upkeep({"tell_state": self._tell_state}, every_s=STATE_EVERY_S)
+
     async def _tell_state(self) -> None:
         self._observers.state_seen(await self._vitals.look())
-
-    def _take_over(self, left: Sequence[UsageEvent]) -> None:
-        """Settle what a killed process has left, and tell of what it never told."""
-        self.left_calls.settle(left)
-        if self._observers.told:
-            for event in left:
-                if event.ending == "recovered":
-                    self._observers.call_ended(event, ())
-
-    def _open(self) -> None:
-        shared = self.limit_store.waits
-        shared = shared and (self._windows is None or self._windows.shared)
-        sender = sender_of(self.ledger, self.plan.notices, self._clock)
-        self._home.lock(alone=not shared)
-        try:
-            prices = self.plan.prices.versions()
-            self.ledger.publish(prices, now_ns=self._clock())
-            self._recorder.start(self._take_over)
-            sender.start()
-            self._sender = sender
-        except BaseException:
-            self._home.unlock()
-            raise
-
-    def _close(self) -> None:
-        self._recorder.stop(STOP_S)
-        self._historian.write()
-        if self._sender is not None:
-            self._sender.stop()
-        self.ledger.close()
-        self._home.unlock()
 
 
 class MeteringMiddleware:

@@ -214,7 +214,7 @@ async def test_a_restart_knows_what_was_spent(
     open_service, hand_written, tmp_path, monkeypatch, posted
 ):
     """$0.90 of $1.00, posted or still in the journal: room for $0.10 and no more."""
-    monkeypatch.setattr("metering.metering.STOP_S", 0.05)
+    monkeypatch.setattr("metering.lifecycle.STOP_S", 0.05)
     kind = SqlLedger if posted else DeafLedger
     path = tmp_path / "ledger.db"
     plan = open_service.plan()

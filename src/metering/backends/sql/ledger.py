@@ -22,8 +22,8 @@ from metering.backends.sql import (
 )
 from metering.backends.sql.credit import expire_credit
 from metering.backends.sql.database import TIMEOUT_MS, database_of
-from metering.backends.sql.listing import SqlListing
 from metering.backends.sql.history import SqlHistory
+from metering.backends.sql.listing import SqlListing
 from metering.backends.sql.outbox import SqlOutbox
 from metering.backends.sql.sessions import SqlSessions
 from metering.backends.sql.telling import Telling
