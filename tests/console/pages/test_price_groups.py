@@ -102,7 +102,9 @@ def test_rates_are_said_in_the_units_that_are_exact():
     assert "input $0.60 per 1M tokens, output $2.25 per 1M tokens" == rates_said(
         [INPUT, OUTPUT]
     )
-    assert "compute $0.10 per hour" == rates_said([rate("compute_ms", "0.1", 3_600_000)])
+    assert "compute $0.10 per hour" == rates_said(
+        [rate("compute_ms", "0.1", 3_600_000)]
+    )
     assert "images $0.04 per image" == rates_said([rate("images", "0.04", 1)])
     assert "calls $1 per 3 units" == rates_said([rate("requests", "1", 3)])
     assert "free" == rates_said([])
