@@ -126,6 +126,20 @@ def test_a_period_of_another_calendar_is_refused():
         period_named("2026-01", "Asia/Seoul", 15)
 
 
+@pytest.mark.parametrize("key", ["0000-01", "0001-01", "1900-01", "2300-01", "9999-12"])
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Seoul", "America/New_York"])
+def test_a_month_that_no_instant_is_in_is_refused(key, zone):
+    """Instants are 64-bit nanoseconds since 1970; years before 1 are in no calendar."""
+    with pytest.raises(ConfigurationError, match=f"'{key}'.*1970 to 2261"):
+        period_named(key, zone)
+
+
+@pytest.mark.parametrize("zone", ZONES)
+@pytest.mark.parametrize("key", ["1970-01", "2261-12"])
+def test_the_first_and_the_last_month_are_there(key, zone):
+    assert key == period_named(key, zone).key
+
+
 @pytest.mark.parametrize("zone", ["Mars/Base", "", None, "../etc/passwd", "/etc"])
 def test_a_zone_that_does_not_exist_is_refused(zone):
     """With what a zone's name looks like."""

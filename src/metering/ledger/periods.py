@@ -34,6 +34,9 @@ _KEY = re.compile("([0-9]{4})-(0[1-9]|1[0-2])(?:-(0[1-9]|[12][0-9]|3[01]))?")
 _S_PER_DAY = 24 * 3600
 _DAYS_MAX = 31
 
+# Instants begin with 1970, which west of Greenwich begins in 1969; in 2262 they end.
+_YEAR_MIN, _YEAR_MAX = 1969, 2261
+
 
 class Period(msgspec.Struct, frozen=True, gc=False):
     """A billing month, half-open: `[start_ns, end_ns)`.
@@ -90,7 +93,12 @@ def period_named(key: str, time_zone: str = "UTC", anchor_day: int = 1) -> Perio
         ConfigurationError: It is written otherwise, or no period begins then.
     """
     checked_period_key(key)
-    period = _period(int(key[:4]), int(key[5:7]), time_zone, anchor_day)
+    year, month = int(key[:4]), int(key[5:7])
+    if not _YEAR_MIN <= year <= _YEAR_MAX:
+        raise ConfigurationError(
+            f"Period {key!r} is too far away. Name a month of the years 1970 to 2261."
+        )
+    period = _period(year, month, time_zone, anchor_day)
     if period.key != key:
         raise ConfigurationError(
             f"No period of the account is {key!r}: they begin on day {anchor_day} of a"

@@ -8,6 +8,7 @@ import msgspec
 from metering.accounts import ModelClass
 from metering.console.api.asked import CallsOf, Cursor, Model, Strict, Whose
 from metering.console.api.fields import (
+    END,
     PRINTABLE,
     AccountId,
     PageSize,
@@ -211,6 +212,6 @@ class Rerated(CallsOf, frozen=True, kw_only=True):
         str,
         msgspec.Meta(
             description="That of the preview: it is done only while it is so.",
-            pattern=r"^-?[0-9]{1,7}(\.[0-9]{1,12})?$",
+            pattern=r"^-?[0-9]{1,7}(\.[0-9]{1,12})?" + END,
         ),
     ]

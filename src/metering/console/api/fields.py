@@ -9,6 +9,7 @@ from metering.clock import NS_PER_S, NS_PER_US
 from metering.errors import ConfigurationError
 
 __all__ = [
+    "END",
     "PAGE_MAX",
     "PRINTABLE",
     "AccountId",
@@ -28,7 +29,10 @@ PAGE_MAX = 200
 _NS_MAX = 2**63 - 1
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
-PRINTABLE = r"^[^\x00-\x1f\x7f]+$"
+END = r"$(?!\n)"
+"""Ends a pattern: in Python "$" alone lets one more line feed through."""
+
+PRINTABLE = r"^[^\x00-\x1f\x7f-\x9f]+" + END
 """Text without controls: a database may keep no NUL, and a log shows it as it is."""
 
 Usd = Annotated[
@@ -44,7 +48,7 @@ UsdAsked = Annotated[
     str,
     msgspec.Meta(
         description='Dollars as a decimal string, such as "50" or "0.6".',
-        pattern=r"^[0-9]{1,7}(\.[0-9]{1,12})?$",
+        pattern=r"^[0-9]{1,7}(\.[0-9]{1,12})?" + END,
     ),
 ]
 """An amount in a request."""
@@ -66,7 +70,7 @@ Key = Annotated[
     str,
     msgspec.Meta(
         description="The id of a key, never its secret.",
-        pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$",
+        pattern="^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}" + END,
     ),
 ]
 PeriodKey = Annotated[
@@ -74,7 +78,7 @@ PeriodKey = Annotated[
     msgspec.Meta(
         description='A billing month: "2026-01", or "2026-01-31" where it begins on'
         " another day than the first.",
-        pattern=r"^[0-9]{4}-[0-9]{2}(-[0-9]{2})?$",
+        pattern=r"^[0-9]{4}-[0-9]{2}(-[0-9]{2})?" + END,
     ),
 ]
 PageSize = Annotated[int, msgspec.Meta(description="Rows at most.", ge=1, le=PAGE_MAX)]

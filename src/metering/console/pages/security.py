@@ -141,15 +141,20 @@ def refuse_foreign(request: Request) -> None:
     else:
         origin = request.headers.get("origin")
         # Behind a proxy we may be asked by http what the browser asked by https.
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get(
-            "host"
-        )
+        foreign = origin is not None and _host(origin) != request.headers.get("host")
     if foreign:
         raise ProblemError(
             "not_allowed",
             "The form was sent from another site. Open the console's own page and send"
             " it from there. Behind a proxy, let it pass on the host that was asked.",
         )
+
+
+def _host(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc
+    except ValueError:
+        return ""
 
 
 def safe_next(asked: str, paths: Collection[str]) -> str:
