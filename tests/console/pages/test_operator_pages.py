@@ -174,7 +174,8 @@ async def test_a_pool_is_told_with_its_state_its_cause_and_its_past(service):
             (50, {}),
             (20, {"state": "busy", "limit_rpm": 12.0, "limit_rpm_min": 9.0}),
             (19, {"state": "busy", "limit_rpm": 14.0, "waiting": 7.0}),
-            (1, {"limit_rpm": 33.0}),
+            (1, {"limit_rpm": 31.0}),
+            (0, {"limit_rpm": 33.0}),
             (90, {"state": "shedding_paid"}),
         )
     ]

@@ -17,6 +17,7 @@ from metering.console.pages.periods import choices, chosen
 from metering.console.pages.showing import (
     dollars,
     duration,
+    figure,
     places_of,
     short_count,
     short_usd,
@@ -247,3 +248,11 @@ def test_what_is_left_and_what_the_pace_comes_to(shown, day, room, kind, pace):
 
     assert (room, kind, pace) == (spend.room_usd, spend.kind, spend.pace_usd)
     assert 31 - day == spend.days_left
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [(0, "0"), (0.4567, "0.457"), (21.04, "21"), (99.96, "100"), (12345.6, "12,346")],
+)
+def test_what_is_measured_has_no_exponent(number, shown):
+    assert shown == figure(number)

@@ -12,7 +12,7 @@ from metering.console.api.documents import (
     PoolPoint,
     PoolShown,
 )
-from metering.console.pages.showing import short_count
+from metering.console.pages.showing import figure, short_count
 from metering.console.pages.timelines import (
     Span,
     Timeline,
@@ -21,7 +21,7 @@ from metering.console.pages.timelines import (
     timeline,
 )
 
-__all__ = ["HOURS", "PoolSeen", "Range", "Stretch", "pools_seen"]
+__all__ = ["HOURS", "PoolPast", "PoolSeen", "Range", "Stretch", "pools_seen"]
 
 Range = Literal["hour", "day", "week"]
 
@@ -54,12 +54,10 @@ class Stretch:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PoolSeen:
-    """A pool now, and what it did.
+class PoolPast:
+    """What a pool did.
 
     Attributes:
-        name: Its name.
-        now: What it is doing in this process; None: this process does not know it.
         limit: The limit over time, the states marked.
         load: Calls over time, against those that would have no delay.
         rates: Calls a second over time: what the platform makes, what class 0 gets.
@@ -69,61 +67,54 @@ class PoolSeen:
         more: How many are left out.
     """
 
-    name: str
-    now: PoolShown | None
-    limit: Timeline | None
-    load: Timeline | None
-    rates: Timeline | None
+    limit: Timeline
+    load: Timeline
+    rates: Timeline
     limit_desc: str
     load_desc: str
     stretches: tuple[Stretch, ...]
     more: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PoolSeen:
+    """A pool now, and what it did.
+
+    Attributes:
+        name: Its name.
+        now: What it is doing in this process; None: this process does not know it.
+        past: What it did; None: nobody asked for it.
+    """
+
+    name: str
+    now: PoolShown | None
+    past: PoolPast | None
+
+
 def pools_seen(
     now: Sequence[PoolShown], past: PlatformHistoryShown
 ) -> tuple[PoolSeen, ...]:
     """Return each pool by name: those of this process, and those of the past."""
-    history = {each.pool: each for each in past.pools}
     present = {each.pool: each for each in now}
+    pasts = {each.pool: _past(each, past) for each in past.pools}
     return tuple(
-        _seen(name, present.get(name), history.get(name), past)
-        for name in sorted({*history, *present})
+        PoolSeen(name=name, now=present.get(name), past=pasts.get(name))
+        for name in sorted({*present, *pasts})
     )
 
 
-def _seen(
-    name: str,
-    now: PoolShown | None,
-    history: PoolHistory | None,
-    past: PlatformHistoryShown,
-) -> PoolSeen:
-    if history is None:
-        return PoolSeen(
-            name=name,
-            now=now,
-            limit=None,
-            load=None,
-            rates=None,
-            limit_desc="",
-            load_desc="",
-            stretches=(),
-            more=0,
-        )
+def _past(history: PoolHistory, past: PlatformHistoryShown) -> PoolPast:
     start, step = datetime.fromisoformat(past.since), timedelta(seconds=past.step_s)
-    steps = -((start - datetime.fromisoformat(past.until)) // step)
+    steps = (datetime.fromisoformat(past.until) - start) // step + 1
     points: list[PoolPoint | None] = [None] * steps
     for point in history.points:
-        place = (datetime.fromisoformat(point.at) - start) // step
-        points[min(place, steps - 1)] = point
+        points[(datetime.fromisoformat(point.at) - start) // step] = point
     draw = _Drawing(start, step, points)
-    told = [point for point in points if point is not None]
-    lowest = min(told, key=lambda point: point.limit_rpm_min)
-    most = max(told, key=lambda point: point.awaiting)
+    lowest = min(history.points, key=lambda point: point.limit_rpm_min)
+    most = max(history.points, key=lambda point: point.awaiting)
+    waited = max(point.waiting for point in history.points)
     stretches = _stretches(points, start, step)[::-1]
-    return PoolSeen(
-        name=name,
-        now=now,
+    return PoolPast(
         limit=draw.of(
             {
                 "On average": lambda point: point.limit_rpm,
@@ -145,12 +136,12 @@ def _seen(
             points_at=False,
         ),
         limit_desc=(
-            f"The lowest limit was {lowest.limit_rpm_min:.3g} requests a minute,"
-            f" at {_time(lowest)}; the last is {told[-1].limit_rpm:.3g}."
+            f"The lowest limit was {figure(lowest.limit_rpm_min)} requests a minute,"
+            f" at {_time(lowest)}; the last is {figure(history.points[-1].limit_rpm)}."
         ),
         load_desc=(
             f"At most {most.awaiting:,.0f} calls awaited their first byte, at"
-            f" {_time(most)}, and {max(p.waiting for p in told):,.0f} waited."
+            f" {_time(most)}, and {waited:,.0f} waited at the gate."
         ),
         stretches=tuple(stretches[:STRETCHES_MAX]),
         more=max(0, len(stretches) - STRETCHES_MAX),
@@ -193,7 +184,9 @@ class _Drawing:
         lines: Mapping[str, Callable[[PoolPoint], float | None]],
     ) -> str:
         values = ((name, read(point)) for name, read in lines.items())
-        parts = [f"{name}: {value:,.3g}" for name, value in values if value is not None]
+        parts = [
+            f"{name}: {figure(value)}" for name, value in values if value is not None
+        ]
         return f"{_time(point)}, {point.state.replace('_', ' ')}\n" + "\n".join(parts)
 
 

@@ -14,6 +14,7 @@ __all__ = [
     "count",
     "dollars",
     "duration",
+    "figure",
     "places_of",
     "plural",
     "share",
@@ -76,6 +77,11 @@ def short_count(number: float) -> str:
         if abs(number) >= size:
             return f"{number / size:.3g}{letter}"
     return f"{number:.3g}"
+
+
+def figure(number: float) -> str:
+    """Return a number that is measured, with three digits or all whole ones: "0.45"."""
+    return f"{number:.3g}" if number < 100 else f"{number:,.0f}"  # noqa: PLR2004 - three digits
 
 
 def plural(number: int, one: str, many: str = "") -> str:

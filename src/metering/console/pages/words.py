@@ -7,7 +7,7 @@ from metering.adaptive import PlatformState
 from metering.adaptive.law import Cause
 from metering.console.api.documents import NextTier
 from metering.console.api.limits import LimitRow, PoolRow, RuleRow
-from metering.console.pages.showing import duration, plural, short_usd
+from metering.console.pages.showing import duration, figure, plural, short_usd
 from metering.ledger import LineKind, PaymentKind
 from metering.usage import Ending, Usage
 
@@ -172,7 +172,7 @@ def why_adaptive(pool: PoolRow) -> str:
     """Return why an adaptive limit is what it is."""
     said = f"{_STATES[pool.state]} {_CAUSES[pool.cause]}"
     if pool.previous_rpm != pool.limit_rpm:
-        said += f" Before that it was {pool.previous_rpm:,.3g} a minute."
+        said += f" Before that it was {figure(pool.previous_rpm)} a minute."
     return said
 
 
