@@ -206,7 +206,23 @@ async def test_a_pool_that_another_process_has_is_told_as_well(service):
     page = await browser.see("/platform")
 
     assert "far away This process has no such pool; others told of it." in page.text
-    assert "Nobody asked for it in the last hour." in page.text
+
+
+async def test_pools_that_nobody_asks_for_are_rows_of_one_table(service):
+    console, browser = service
+    busy = console.meter.platform.upstream(GLM)
+    busy.ask(Arrival("call", "acme", 0, 10, streams=True))
+
+    platform = await browser.see("/platform")
+    home = await browser.see("/home")
+
+    asked, _, idle = platform.text.partition("Idle pools")
+    assert f"{GLM} Room for all" in asked
+    assert GLM not in idle
+    assert "meta-llama/Llama-3.3-70B-Instruct 60" in idle
+    assert "meta-llama/Llama-3.3-70B-Instruct" not in asked
+    assert f"{GLM} Room for all" in home.text
+    assert "14 idle pools." in home.text
 
 
 async def test_refusals_of_the_last_hour_are_summed_by_reason(service):

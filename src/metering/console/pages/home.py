@@ -18,6 +18,7 @@ from metering.console.pages.measures import MEASURES, MeasureName, daily
 from metering.console.pages.overview import Spend, spend_of
 from metering.console.pages.page import Answer, Look
 from metering.console.pages.periods import Choice, period_name
+from metering.console.pages.pools import is_idle
 from metering.ledger import day_at, period_at, period_named
 from metering.money import format_usd, parse_usd
 
@@ -84,7 +85,8 @@ async def home(look: Look, query: HomePage) -> Answer:
         "periods": _months(look.now_ns),
         "period": Choice(shown.period, period_name(period_named(shown.period), _UTC)),
         "near": await _near(look),
-        "pools": platform.pools,
+        "pools": [pool for pool in platform.pools if not is_idle(pool)],
+        "idle_pools": sum(map(is_idle, platform.pools)),
         "process": await services.look(),
     }
 

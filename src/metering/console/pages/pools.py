@@ -21,7 +21,7 @@ from metering.console.pages.timelines import (
     timeline,
 )
 
-__all__ = ["HOURS", "PoolPast", "PoolSeen", "Range", "Stretch", "pools_seen"]
+__all__ = ["HOURS", "PoolPast", "PoolSeen", "Range", "Stretch", "is_idle", "pools_seen"]
 
 Range = Literal["hour", "day", "week"]
 
@@ -89,6 +89,16 @@ class PoolSeen:
     name: str
     now: PoolShown | None
     past: PoolPast | None
+
+    @property
+    def idle(self) -> bool:
+        """Whether there is nothing to look at: nobody asks for it, or did."""
+        return self.past is None and self.now is not None and is_idle(self.now)
+
+
+def is_idle(now: PoolShown) -> bool:
+    """Return whether nobody asks for a pool just now."""
+    return now.state == "normal" and now.accounts == 0
 
 
 def pools_seen(
