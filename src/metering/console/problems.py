@@ -14,6 +14,7 @@ from metering.errors import (
     MeteringError,
     StorageError,
 )
+from metering.log import Log
 
 __all__ = [
     "STATUS_BY_PROBLEM",
@@ -40,9 +41,11 @@ _CODE_BY_ERROR: dict[type[MeteringError], str] = {
     AccountNotFoundError: "not_found",
     ConfigurationError: "invalid_request",
     LedgerError: "contradiction",
-    StorageError: "storage_unavailable",
 }
 _RETRY_AFTER_S = 1
+_AWAY = "The ledger does not answer just now. Try again in a moment."
+
+_log = Log()
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
@@ -81,6 +84,11 @@ def problem_of(request: Request, error: Exception) -> tuple[Problem, dict[str, s
     headers: dict[str, str] = {}
     if isinstance(error, ProblemError):
         code, detail = error.code, error.detail
+    elif isinstance(error, StorageError):
+        # It names hosts and files, and is told to whoever asks, signed in or not.
+        _log.error("console_not_served", path=request.url.path, reason=str(error))
+        code, detail = "storage_unavailable", _AWAY
+        headers["retry-after"] = str(_RETRY_AFTER_S)
     elif isinstance(error, MeteringError):
         code = next(
             (code for kind, code in _CODE_BY_ERROR.items() if isinstance(error, kind)),
@@ -95,8 +103,6 @@ def problem_of(request: Request, error: Exception) -> tuple[Problem, dict[str, s
         raise error
     if code == "not_signed_in":
         headers["www-authenticate"] = "Bearer"
-    if code == "storage_unavailable":
-        headers["retry-after"] = str(_RETRY_AFTER_S)
     status = STATUS_BY_PROBLEM[code]
     title = HTTPStatus(status).phrase
     return Problem(title=title, status=status, detail=detail, code=code), headers

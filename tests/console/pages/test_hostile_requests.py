@@ -2,6 +2,8 @@
 
 import pytest
 
+from metering.errors import StorageError
+
 pytestmark = pytest.mark.anyio
 
 FAR = ("0000-01", "0001-01", "2300-01", "9999-12")
@@ -65,3 +67,30 @@ async def test_a_name_has_no_control_in_it_and_none_at_its_end(open_console, end
 
         assert [400] * 6 == [answer.status_code for answer in (*answers, *pages)]
         assert [] == (await console.get("/v1/payments", account="acme"))["payments"]
+
+
+@pytest.mark.parametrize("path", ["/", "/login", "/v1/account"])
+async def test_where_the_ledger_is_stays_with_who_runs_it(
+    open_console, browse, monkeypatch, capsys, path
+):
+    """Whoever invents a cookie or a key can make the ledger be asked."""
+    where = "metering@db.internal:5432 failed: no route to host"
+
+    def away(*_, **__):
+        raise StorageError(where)
+
+    async with open_console() as console, browse(console) as browser:
+        await browser.get("/login")
+        monkeypatch.setattr(type(console.ledger.sessions), "find", away)
+        monkeypatch.setattr(console.ledger, "find_key", away)
+        guessed = {"authorization": "Bearer not-a-key"}
+
+        answer = await browser.client.get(f"/console{path}", headers=guessed)
+
+    assert (503, "1") == (answer.status_code, answer.headers["retry-after"])
+    assert "db.internal" not in answer.text
+    (told,) = (
+        line for line in capsys.readouterr().out.splitlines() if "not_served" in line
+    )
+    assert where in told
+    assert f"/console{path}" in told
