@@ -122,6 +122,7 @@ def test_what_was_billed_is_taken_off():
 
 def test_a_period_is_closed_from_its_end_and_the_grace_on():
     """Not one nanosecond before."""
-    assert checked_closing("acme", JANUARY, JANUARY.end_ns + 5, 5) == JANUARY
+    first = JANUARY.key
+    assert checked_closing("acme", JANUARY, first, JANUARY.end_ns + 5, 5) == JANUARY
     with pytest.raises(ConfigurationError, match="'2026-01' of 'acme' ends at"):
-        checked_closing("acme", JANUARY, JANUARY.end_ns + 4, 5)
+        checked_closing("acme", JANUARY, first, JANUARY.end_ns + 4, 5)

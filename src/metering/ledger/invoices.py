@@ -132,14 +132,26 @@ def invoice_id(account_id: str, period: str) -> str:
 
 
 def checked_closing(
-    account_id: str, period: Period, now_ns: int, grace_ns: int
+    account_id: str, period: Period, first: str, now_ns: int, grace_ns: int
 ) -> Period:
     """Return a period if its invoice may be made.
 
+    Args:
+        account_id: Whose period.
+        period: The period.
+        first: The key of the account's first one.
+        now_ns: The present instant.
+        grace_ns: How long after its end calls that began in it are waited for.
+
     Raises:
-        ConfigurationError: It has not ended, or calls that began in it may still be
-            posted.
+        ConfigurationError: It is before the first, has not ended, or calls that began
+            in it may still be posted.
     """
+    if period.key < first:
+        raise ConfigurationError(
+            f"{account_id!r} had no period {period.key!r}: its first is {first!r}. Name"
+            " that one or a later one."
+        )
     due_ns = period.end_ns + grace_ns
     if now_ns >= due_ns:
         return period

@@ -44,8 +44,8 @@ class Invoicing:
 
         Raises:
             AccountNotFoundError: There is no such account.
-            ConfigurationError: The account has no such period, or it may not be closed
-                yet.
+            ConfigurationError: The account has no such period, as it was created after
+                it and nothing was used then, or it may not be closed yet.
         """
         return await to_thread.run_sync(self._close, account_id, period)
 

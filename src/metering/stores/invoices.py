@@ -81,8 +81,8 @@ class InvoiceStore(Protocol):
 
         Raises:
             AccountNotFoundError: There is no such account.
-            ConfigurationError: The account has no such period, or it may not be closed
-                yet.
+            ConfigurationError: The account has no such period, as it was created after
+                it and nothing was used then, or it may not be closed yet.
         """
         ...
 

@@ -128,7 +128,7 @@ def lived_in():
         )
         await console.flush()
         console.clock.advance(ns=35 * 86_400 * NS_PER_S)
-        invoice = await console.meter.billing.close(name, "2026-01")
+        invoice = await console.meter.billing.close(name)
         await console.meter.billing.record_payment(
             name, usd="9", reference=f"from-{name}", kind="credit_purchase"
         )

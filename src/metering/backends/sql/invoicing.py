@@ -37,6 +37,7 @@ from metering.ledger import (
     moved_to_credit,
     not_yet_billed,
     period_named,
+    period_of,
     revised,
     rounding_of,
 )
@@ -81,7 +82,8 @@ def close_period(
     known = _of_period(connection, account_id, key)
     if known is not None:
         return known
-    period = checked_closing(account_id, named, now_ns, grace_ns)
+    first = _first_period(connection, account)
+    period = checked_closing(account_id, named, first, now_ns, grace_ns)
     states = _states(connection, account_id, key)
     made = draw_up(
         account_id, period, _lines(connection, account_id, key, states), now_ns
@@ -150,6 +152,15 @@ def note_payment(connection: Connection, payment: Payment) -> None:
                 _invoices.paid_by == payment.refers_to
             )
             connection.execute(reopened.values(paid_by=None))
+
+
+def _first_period(connection: Connection, account: Account) -> str:
+    """Return the key of the one it was created in, or of calls from before that."""
+    created_in = period_of(account, account.created_ns).key
+    used_in = select(func.min(_periods.period)).where(
+        _periods.account_id == account.id
+    )
+    return min(created_in, connection.execute(used_in).scalar_one() or created_in)
 
 
 def _of_period(connection: Connection, account_id: str, key: str) -> Invoice | None:

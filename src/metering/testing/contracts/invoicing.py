@@ -2,6 +2,7 @@
 
 import pytest
 
+from metering.accounts import Account
 from metering.clock import NS_PER_S
 from metering.errors import ConfigurationError, LedgerError
 from metering.ledger import (
@@ -76,6 +77,35 @@ class InvoicingContract:
         assert [line.amount_p for line in invoice.lines] == [1, 936_566_600_003]
         assert invoice.total_cents == 94
         assert invoice.residual_p == 94 * CENT_P - 936_566_600_004
+
+    def test_a_period_before_the_account_is_none_of_its_own(
+        self, ledger: Ledger
+    ) -> None:
+        """The error names the first; nothing is kept of the one that was asked for."""
+        open_account(ledger)
+
+        with pytest.raises(
+            ConfigurationError, match="no period '2025-12'.*first is '2026-01'"
+        ):
+            _close(ledger, "2025-12")
+
+        assert ledger.invoices("acme") == []
+        assert ledger.unbilled() == []
+
+    def test_calls_from_before_their_account_are_billed_by_their_month(
+        self, ledger: Ledger
+    ) -> None:
+        """And so is, by a later month, what of that one came after its invoice."""
+        december_ns = at("2025-12-15T00:00")
+        ledger.post([used("e1", CENT_P, admitted_ns=december_ns)])
+        account = Account(id="acme", created_ns=_FEBRUARY_NS, payment_method=True)
+        ledger.create(account, None)
+
+        first = _close(ledger, "2025-12")
+        ledger.post([used("e2", CENT_P, admitted_ns=december_ns)])
+        second = _close(ledger, "2026-01")
+
+        assert (first.total_cents, second.total_cents) == (1, 1)
 
     def test_what_rounding_leaves_over_is_booked(self, ledger: Ledger) -> None:
         """The account owes whole cents; the books sum to 0 at each step."""
