@@ -157,9 +157,7 @@ def note_payment(connection: Connection, payment: Payment) -> None:
 def _first_period(connection: Connection, account: Account) -> str:
     """Return the key of the one it was created in, or of calls from before that."""
     created_in = period_of(account, account.created_ns).key
-    used_in = select(func.min(_periods.period)).where(
-        _periods.account_id == account.id
-    )
+    used_in = select(func.min(_periods.period)).where(_periods.account_id == account.id)
     return min(created_in, connection.execute(used_in).scalar_one() or created_in)
 
 

@@ -85,7 +85,7 @@ class InvoicingContract:
         open_account(ledger)
 
         with pytest.raises(
-            ConfigurationError, match="no period '2025-12'.*first is '2026-01'"
+            ConfigurationError, match=r"no period '2025-12'.*first is '2026-01'"
         ):
             _close(ledger, "2025-12")
 
