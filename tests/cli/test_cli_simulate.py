@@ -4,11 +4,12 @@ import json
 from contextlib import closing
 
 import pytest
+from msgspec.structs import replace
 
 from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
 from metering.money import PICO
-from metering.testing.contracts.samples import used
+from metering.testing.contracts.samples import at, used
 
 MINUTE_NS = 60 * 10**9
 START_NS = 1_768_435_200 * 10**9  # 2026-01-15
@@ -160,6 +161,28 @@ def test_calls_of_the_ledger_are_replayed_too(read, run, acme, simulate, home):
     assert [] == february["accounts"]
     assert 2 == both.code
     assert "Name what to replay: an EXPORT, or the --period" in both.aside
+
+
+def test_months_that_begin_on_another_day_are_replayed_too(
+    read, run, acme, simulate, home
+):
+    """Of each account the one that begins in that month, whatever its calendar."""
+    simulate({})
+    run("accounts", "create", "late", "--anchor-day=31", "--time-zone=Asia/Seoul")
+    tiers = plan_from_preset("friendli").tiers
+    periods = {"2026-02": at("2026-02-05T00:00"), "2026-02-28": at("2026-03-05T00:00")}
+    with closing(SqlLedger(home / ".metering" / "ledger.db", tiers=tiers)) as ledger:
+        ledger.post(
+            [
+                replace(used(f"e-{key}", 1, who, admitted_ns=instant_ns), period=key)
+                for who, (key, instant_ns) in zip(
+                    (acme, "late"), periods.items(), strict=True
+                )
+            ]
+        )
+    found = read("simulate", "--against=preset:friendli", "--period=2026-02")
+
+    assert {acme, "late"} == {each["account"] for each in found["accounts"]}
 
 
 def test_what_is_not_replayed_is_said(read, run, simulate, home):

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from metering.accounts import Account
 from metering.cli.exported import Exported
-from metering.ledger import period_named
+from metering.ledger import period_named, period_of
 from metering.stores import Ledger
 
 __all__ = ["read_ledger"]
@@ -19,8 +19,8 @@ def read_ledger(ledger: Ledger, period: str) -> Iterator[Exported]:
 
     Args:
         ledger: Where they are.
-        period: A month, such as "2026-01"; each account's own calendar says which
-            instants it has.
+        period: A month, such as "2026-01": of each account the one that begins in it,
+            by its own calendar.
 
     Raises:
         ConfigurationError: It names no period.
@@ -33,7 +33,9 @@ def read_ledger(ledger: Ledger, period: str) -> Iterator[Exported]:
 
 
 def _of_account(ledger: Ledger, account: Account, period: str) -> Iterator[Exported]:
-    key = period_named(period, account.time_zone, account.anchor_day).key
+    # Whatever day its months begin on, the month's last instant is in the right one.
+    month = period_named(period, account.time_zone)
+    key = period_of(account, month.end_ns - 1).key
     place = -1, ""
     find = ledger.standings_of_period
     while calls := find(account.id, key, after=place, limit=_PAGE):
