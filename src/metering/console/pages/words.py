@@ -139,7 +139,7 @@ _REASONS: Mapping[str, str] = {
     "usage_limit_reached": "The limit of the period was used up.",
     "account_suspended": "The account was suspended.",
     "route_not_metered": "The path is not served.",
-    "model_not_priced": "There is no such model.",
+    "model_not_priced": "The model was not known, or had no price then.",
     "body_too_large": "The body was too large.",
     "unsupported_content_encoding": "The body was compressed in a way not known.",
     "rate_limit_exceeded": "A limit was used up for the moment.",
