@@ -1,5 +1,7 @@
 """Who is signed in to the console, for how long, and what ends it."""
 
+from urllib.parse import quote, unquote
+
 import pytest
 from starlette.applications import Starlette
 
@@ -225,3 +227,45 @@ async def test_at_the_root_no_other_host_can_set_the_cookie(open_console, browse
 
             assert answer.headers["set-cookie"].startswith("__Host-metering_console=")
             assert "path=/;" in answer.headers["set-cookie"].lower() + ";"
+
+
+@pytest.mark.parametrize("at", ["/my console", "/für-uns", "/a;b", '/a"b', "/100%"])
+async def test_wherever_it_is_mounted_one_signs_in_there(
+    open_console, browse, seen, at
+):
+    """A browser compares a cookie's path with that of a URL, as it is written there."""
+    async with open_console() as console:
+        key, app, root = await console.account("acme"), Starlette(), quote(at)
+        app.mount(at, console.meter.console())
+        async with browse(console, app=app) as browser:
+            page = seen((await browser.client.get(f"{root}/login")).text)
+            (token,) = (e["value"] for e in page.all("input") if "value" in e)
+            form = {"form_token": token, "secret": key}
+
+            answer = await browser.client.post(f"{root}/login", data=form)
+            home = await browser.client.get(answer.headers["location"])
+
+    assert (303, 200) == (answer.status_code, home.status_code)
+    links = {unquote(each["href"]) for each in seen(home.text).all("a", "link")}
+    assert all(link.startswith(f"{at}/") for link in links - {"#content"}), links
+
+
+@pytest.mark.parametrize("root", ["/", "/inner/"])
+async def test_a_root_path_with_a_slash_at_its_end_leads_to_no_other_host(
+    open_console, browse, root
+):
+    """A server that is told so asks for "//login", which links must not say."""
+    async with open_console() as console:
+        inner = console.meter.console()
+
+        async def app(scope, receive, send):
+            path = {"root_path": root, "path": root + scope["path"]}
+            await inner({**scope, **path}, receive, send)
+
+        async with browse(console, app=app) as browser:
+            to = await browser.client.get("/")
+            login = await browser.client.get("/login")
+
+    assert f"{root}login" == to.headers["location"]
+    assert f"Path={root.rstrip('/') or '/'}" in login.headers["set-cookie"].split("; ")
+    assert f'action="{root}login"' in login.text

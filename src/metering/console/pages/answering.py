@@ -11,12 +11,17 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from metering.accounts import Account
 from metering.console.pages.page import Page
 from metering.console.pages.rendering import Frame, render
-from metering.console.pages.security import PAGE_HEADERS, cookie_of, form_token
+from metering.console.pages.security import (
+    PAGE_HEADERS,
+    cookie_of,
+    form_token,
+    root_of,
+)
 from metering.console.pages.table import PAGES
 from metering.console.problems import answer_problem, problem_of
 from metering.console.services import Viewer
 
-__all__ = ["VIEWER", "answer", "answer_wrong", "frame_of", "goto", "root_of"]
+__all__ = ["VIEWER", "answer", "answer_wrong", "frame_of", "goto"]
 
 VIEWER = "metering.console.viewer"
 """Where a request's scope says who looks, once that is known."""
@@ -26,11 +31,6 @@ _NO_PAGE = (
     "No page of the console has this address. The link may be old, or not have been"
     " copied whole."
 )
-
-
-def root_of(request: Request) -> str:
-    """Return the path at which the console is mounted."""
-    return str(request.scope.get("root_path", ""))
 
 
 def frame_of(
@@ -79,7 +79,7 @@ def goto(request: Request, target: str) -> Response:
 
 async def answer_wrong(request: Request, error: Exception) -> Response:
     """Return what is wrong: a page, and in the API what programs read."""
-    path = request.url.path.removeprefix(root_of(request))
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
     if path.startswith(_API):
         return await answer_problem(request, error)
     problem, headers = problem_of(request, error)

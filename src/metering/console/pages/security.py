@@ -3,7 +3,7 @@
 import hashlib
 import hmac
 from collections.abc import Collection
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -17,6 +17,7 @@ __all__ = [
     "form_token",
     "refuse_foreign",
     "refuse_forged",
+    "root_of",
     "safe_next",
     "set_cookie",
 ]
@@ -45,6 +46,16 @@ PAGE_HEADERS = {
 
 _COOKIE = "metering_console"
 _TOKEN_CHARS_MAX = 64
+_IN_PATHS = "/~!$&'()*+,=:@"
+
+
+def root_of(request: Request) -> str:
+    """Return the path at which the console is mounted, as URLs and cookies have it.
+
+    It ends in no slash: "//login" would be a page of the host "login".
+    """
+    path = str(request.scope.get("root_path", "")).rstrip("/")
+    return quote(path, safe=_IN_PATHS)
 
 
 def cookie_of(request: Request) -> str | None:
@@ -102,7 +113,7 @@ def _encrypted(request: Request) -> bool:
 
 
 def _path(request: Request) -> str:
-    return str(request.scope.get("root_path", "")) or "/"
+    return root_of(request) or "/"
 
 
 def form_token(token: str) -> str:
@@ -124,8 +135,8 @@ def refuse_forged(token: str | None, shown: str) -> None:
     if not wanted or not hmac.compare_digest(wanted.encode(), shown.encode()):
         raise ProblemError(
             "not_allowed",
-            "The form is out of date, or was not made for you. Go back, load the page"
-            " again and send it once more. Cookies must be allowed.",
+            "The form has expired, or belongs to another session. Go back, reload the"
+            " page and send it again. Cookies must be allowed.",
         )
 
 
@@ -145,8 +156,8 @@ def refuse_foreign(request: Request) -> None:
     if foreign:
         raise ProblemError(
             "not_allowed",
-            "The form was sent from another site. Open the console's own page and send"
-            " it from there. Behind a proxy, let it pass on the host that was asked.",
+            "The form was sent from another site. Open the console itself and send it"
+            " from there. A proxy in front must forward the original Host header.",
         )
 
 
