@@ -48,11 +48,11 @@ def simulate(home, read):
 
     def run(*calls, options=()):
         lines = []
-        for at, call in enumerate(calls):
+        for number, call in enumerate(calls):
             fields = {
                 "account_id": "acme",
                 "model": "m",
-                "admitted_ns": START_NS + at * MINUTE_NS,
+                "admitted_ns": START_NS + number * MINUTE_NS,
                 "usage": {"input_tokens": 100, "output_tokens": 50},
                 "tier": 0,
                 "charge_usd": "0.5",
