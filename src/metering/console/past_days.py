@@ -1,6 +1,7 @@
 """What all accounts used by day; days that are over are read again now and then."""
 
 from datetime import date, timedelta
+from threading import Lock
 
 from metering.clock import NS_PER_S, Clock
 from metering.ledger import day_at
@@ -9,8 +10,8 @@ from metering.stores import Ledger, UsageDay
 __all__ = ["KEPT_NS", "OLD_DAYS", "OLD_KEPT_NS", "PastDays"]
 
 KEPT_NS = 300 * NS_PER_S
-"""How old an answer of days that are over may be: calls that are told late, and
-corrections, change them."""
+"""How old an answer of days that are over may be: calls that are told late change
+them."""
 
 OLD_DAYS = 7
 OLD_KEPT_NS = 3600 * NS_PER_S
@@ -38,6 +39,7 @@ class PastDays:
     def __init__(self, ledger: Ledger, clock: Clock) -> None:
         self._ledger = ledger
         self._clock = clock
+        self._keeping = Lock()
         self._kept: dict[_Asked, tuple[int, list[UsageDay]]] = {}
 
     def read(
@@ -73,10 +75,11 @@ class PastDays:
             return kept[1]
         days = self._ledger.days_of_all(first_day, last_day, model=model)
         if kept_ns:
-            self._kept.pop(asked, None)
-            while len(self._kept) >= KEPT_MAX:
-                self._kept.pop(next(iter(self._kept), asked), None)
-            self._kept[asked] = now_ns, days
+            with self._keeping:
+                self._kept.pop(asked, None)
+                if len(self._kept) >= KEPT_MAX:
+                    del self._kept[next(iter(self._kept))]
+                self._kept[asked] = now_ns, days
         return days
 
 
