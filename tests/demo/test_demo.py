@@ -1,15 +1,12 @@
 """The demo, as `make demo` runs it: the whole pipe in a process of its own."""
 
-import json
 import os
 import re
-import shlex
-import signal
+import socket
 import subprocess
 import sys
 from contextlib import closing
 
-import httpx
 import pytest
 
 from metering.backends.sql import SqlLedger
@@ -107,25 +104,25 @@ def test_records_of_before_are_left_alone(tmp_path):
     assert b"mine" == (tmp_path / "ledger.db").read_bytes()
 
 
-def test_serves_on_and_its_curl_line_works(tmp_path):
-    """The line is sent as curl would; Ctrl-C ends the server well."""
-    with subprocess.Popen(
-        (*DEMO, "--serve", "--data", str(tmp_path / "data")),
-        env=USUAL,
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as served:
-        line = next(line for line in served.stdout if line.startswith("curl "))
-        words = shlex.split(line)
-        headers = [words[at + 1] for at, w in enumerate(words) if w == "-H"]
-        answer = httpx.post(
-            next(word for word in words if word.startswith("http")),
-            headers=[tuple(header.split(": ", 1)) for header in headers],
-            content=words[words.index("-d") + 1],
-        )
-        served.send_signal(signal.SIGINT)
-        rest = served.stdout.read()
+def test_says_how_to_stay(demo):
+    """The last lines name the way to the console."""
+    _, said, _ = demo
 
-    assert (200, "chat.completion") == (answer.status_code, answer.json()["object"])
-    assert 64 == json.loads(answer.content)["usage"]["completion_tokens"]
-    assert (0, True) == (served.returncode, "every call is in the ledger" in rest)
+    assert said.rstrip().endswith(
+        "make demo ARGS=--stay        or: metering demo --stay"
+    )
+
+
+def test_a_port_that_is_taken_is_refused_before_anything_is_written(tmp_path):
+    """The code is 2, the port is named, and there is no data home."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            (*DEMO, "--port", port, "--data", str(tmp_path / "data")),
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    assert (2, False) == (done.returncode, (tmp_path / "data").exists())
+    assert f"--port {port}: " in done.stderr

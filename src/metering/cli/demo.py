@@ -10,7 +10,7 @@ from metering.cli.output import Output
 
 __all__ = ["demo"]
 
-_OF_THE_EXTRA = frozenset({"fastapi", "openai", "uvicorn"})
+_OF_THE_EXTRA = frozenset({"fastapi", "jinja2", "openai", "uvicorn"})
 
 
 def demo(
@@ -21,9 +21,18 @@ def demo(
             help="An empty or new folder for its records; None: .metering/demo-TIME."
         ),
     ] = None,
-    serve: Annotated[
-        bool, typer.Option("--serve", help="Keep the server running at the end.")
+    stay: Annotated[
+        bool,
+        typer.Option(
+            "--stay",
+            help="Go on at the end, with the console in a browser and a little"
+            " traffic, until Ctrl-C.",
+        ),
     ] = False,
+    port: Annotated[
+        int | None,
+        typer.Option(min=1, max=65_535, help="Of the server; None: one that is free."),
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one JSON document.")
     ] = False,
@@ -43,6 +52,8 @@ def demo(
         )
         raise typer.Exit(FAILED) from None
     arguments = [] if data is None else ["--data", str(data)]
-    for flag, given in (("--serve", serve), ("--json", as_json)):
+    for flag, given in (("--stay", stay), ("--json", as_json)):
         arguments += [flag] * given
+    if port is not None:
+        arguments += ["--port", str(port)]
     raise typer.Exit(main(arguments))

@@ -2,7 +2,7 @@
 
 from importlib.util import find_spec
 
-for _package in ("fastapi", "openai", "rich", "uvicorn"):
+for _package in ("fastapi", "jinja2", "openai", "rich", "uvicorn"):
     if find_spec(_package) is None:
         raise ModuleNotFoundError(
             f"The demo needs the package {_package}, which is not installed:"

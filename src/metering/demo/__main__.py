@@ -1,11 +1,10 @@
 """`python -m metering.demo`: serve, play the script, show what the ledger has."""
 
 import argparse
+import socket
 import sys
-import threading
 import time
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import TextIO
@@ -15,8 +14,9 @@ import structlog
 from rich.console import Console
 from rich.padding import Padding
 
-from metering.demo.script import BY_TOKENS, Script
-from metering.demo.serve import START_NS, Service, serve
+from metering.demo.script import Script
+from metering.demo.serve import HOST, START_NS, Service, serve
+from metering.demo.stay import live_before, stay
 from metering.demo.tables import (
     Statement,
     charges_table,
@@ -34,6 +34,13 @@ there, because one model of its price list, the preset 'friendli', is free until
 2026-02-12.
 """
 
+_STAYING = """
+[b]To see it in a browser[/b], with months of calls and traffic that goes on:
+
+  make demo ARGS=--stay        or: metering demo --stay"""
+
+_INTERRUPTED = 130
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo and return its exit code."""
@@ -47,7 +54,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="an empty or new directory for the records (default: .metering/demo-TIME)",
     )
     parser.add_argument(
-        "--serve", action="store_true", help="keep the server running at the end"
+        "--stay",
+        action="store_true",
+        help="go on at the end, with the console in a browser and a little traffic,"
+        " until Ctrl-C",
+    )
+    parser.add_argument(
+        "--port", type=int, default=0, help="of the server (default: one that is free)"
     )
     parser.add_argument(
         "--json",
@@ -58,20 +71,46 @@ def main(argv: Sequence[str] | None = None) -> int:
     data = chosen.data or Path(".metering", time.strftime("demo-%Y%m%d-%H%M%S"))
     if data.exists() and (not data.is_dir() or any(data.iterdir())):
         parser.error(f"{data} is not an empty directory. Name another, or none.")
+    try:
+        listener = socket.create_server((HOST, chosen.port))
+    except (OSError, OverflowError) as error:
+        parser.error(f"--port {chosen.port}: {error}. Name another, or none.")
     data.mkdir(parents=True, exist_ok=True)
-    with (data / "demo.log").open("w", encoding="utf-8") as log:
-        _log_into(log)
-        with serve(data) as service:
-            _run(service, data, keep=chosen.serve, as_json=chosen.json)
-    if chosen.serve:
-        aside = sys.stderr if chosen.json else sys.stdout
-        print("Ended; every call is in the ledger.", file=aside)
+    console = Console(highlight=False, stderr=chosen.json)
+    play = partial(_play_and_stay, console) if chosen.stay else partial(_play, console)
+    try:
+        with (data / "demo.log").open("w", encoding="utf-8") as log, listener:
+            _log_into(log)
+            play(data, listener, as_json=chosen.json)
+    except KeyboardInterrupt:
+        console.print("Interrupted.")
+        return _INTERRUPTED
     return 0
 
 
-def _run(service: Service, data: Path, *, keep: bool, as_json: bool) -> None:
-    console = Console(highlight=False, stderr=as_json)
+def _play(
+    console: Console, data: Path, listener: socket.socket, *, as_json: bool
+) -> None:
     console.print(_OPENING)
+    with serve(data, listener=listener) as service:
+        _run(service, data, console, as_json=as_json)
+    if not as_json:
+        console.print(_STAYING)
+
+
+def _play_and_stay(
+    console: Console, data: Path, listener: socket.socket, *, as_json: bool
+) -> None:
+    console.print(_OPENING)
+    with console.status("Posting five months of calls, with the clock set back ..."):
+        past = live_before(data)
+    with serve(data, operator_token=past.operator_token, listener=listener) as service:
+        script = _run(service, data, console, as_json=as_json)
+        stay(service, script, past, console)
+    console.print("Ended; every call is in the ledger.")
+
+
+def _run(service: Service, data: Path, console: Console, *, as_json: bool) -> Script:
     script = Script(service, tell=partial(_tell, console))
     with console.status("Calling the server ..."):
         script.play()
@@ -86,8 +125,7 @@ def _run(service: Service, data: Path, *, keep: bool, as_json: bool) -> None:
         console.print(tiers_table(statements))
         for line in records(data):
             console.print(line, soft_wrap=True)
-    if keep:
-        _keep(service, script, console)
+    return script
 
 
 def _show_document(statements: Sequence[Statement], script: Script, data: Path) -> None:
@@ -115,24 +153,6 @@ def _statements(service: Service, script: Script) -> list[Statement]:
         )
         for name, customer in script.customers.items()
     ]
-
-
-def _keep(service: Service, script: Script, console: Console) -> None:
-    """Leave the server running until someone presses Ctrl-C."""
-    console.print("The server runs on. Try it, as 'company' in Tier 3:\n")
-    # As it is, on one line: it is to be copied.
-    print(
-        f"curl -i {service.url}/v1/chat/completions"
-        f" -H 'Authorization: Bearer {script.customers['company'].key}'"
-        f" -H 'Content-Type: application/json' -d '"
-        f'{{"model": "{BY_TOKENS}", "messages":'
-        f' [{{"role": "user", "content": "Hello"}}]}}\'\n',
-        file=console.file,
-        flush=True,
-    )
-    console.print("Ctrl-C ends it.")
-    with suppress(KeyboardInterrupt):
-        threading.Event().wait()
 
 
 def _log_into(log: TextIO) -> None:

@@ -89,7 +89,8 @@ def _asked(minute: int, place: int) -> float:
     rests = weekday in _WEEK_END
     work = 0.45 * exp(-(((hour - 12.5) / 4.5) ** 2)) * (0.4 if rests else 1)
     peak = 0.1 if rests else 0.75
-    busy = peak * exp(-(((hour - _BUSY_AT - place * 2.5) / 0.55) ** 2)) / (1 + place)
+    at = _BUSY_AT - 3 * place
+    busy = peak * exp(-(((hour - at) / 0.55) ** 2)) * (1 - 0.3 * place)
     return 0.12 + work + busy + 0.09 * _ripple(minute, 11 + place)
 
 

@@ -2,9 +2,9 @@
 
 import socket
 import time
-from collections.abc import Iterator
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import CancelledError, Future
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -16,16 +16,18 @@ from fastapi import FastAPI
 from metering.accounts import Account, Tier
 from metering.clock import Clock, system_clock
 from metering.config import plan_from_preset
+from metering.demo.traffic import SmallModel
 from metering.ledger import CreditState
 from metering.metering import Metering
 from metering.stores import UsageTotal
 from metering.testing.model import FakeModel
 
-__all__ = ["START_NS", "Service", "clock_from", "serve"]
+__all__ = ["HOST", "START_NS", "Service", "clock_from", "serve"]
 
 START_NS = 1_768_435_200 * 10**9
 """2026-01-15T00:00:00Z: the preset's free model is free until 2026-02-12."""
 
+HOST = "127.0.0.1"
 OUTPUT_TOKENS = 64
 COMPUTE_MS = 287_341
 """What the fake model says of every call: long, so that $5 are soon used up."""
@@ -42,11 +44,15 @@ class Service:
         meter: What the operator works with.
         portal: The server's event loop, as seen from other threads.
         url: Where clients find the server.
+        model: How fast its model is.
     """
 
-    def __init__(self, meter: Metering, portal: BlockingPortal, url: str) -> None:
+    def __init__(
+        self, meter: Metering, portal: BlockingPortal, url: str, model: SmallModel
+    ) -> None:
         self.meter = meter
         self.url = url
+        self.model = model
         self._portal = portal
 
     def create(self, account_id: str) -> str:
@@ -99,33 +105,59 @@ class Service:
             time.sleep(_POLL_S)
         raise TimeoutError(f"Of {account_id}, the ledger lacks some of {calls} calls.")
 
+    @contextmanager
+    def beside(self, work: Callable[[], Awaitable[None]]) -> Iterator[None]:
+        """Do some work in the server's event loop, until the block ends."""
+        doing = self._portal.start_task_soon(work)
+        try:
+            yield
+        finally:
+            doing.cancel()
+            with suppress(CancelledError):
+                doing.result()
+
 
 @contextmanager
-def serve(data: Path) -> Iterator[Service]:
+def serve(
+    data: Path,
+    *,
+    start_ns: int = START_NS,
+    operator_token: str | None = None,
+    listener: socket.socket | None = None,
+) -> Iterator[Service]:
     """Run the server in a thread of its own until the block ends.
 
     Args:
         data: The data home: its journal and its ledger are in there.
+        start_ns: What its clock shows in the beginning.
+        operator_token: What an operator signs in to its console by; None: it has none.
+        listener: Where it listens, closed at the end; None: on a port that is free.
 
     Raises:
         TimeoutError: The server was not ready after 15 s.
     """
     plan = replace(plan_from_preset("friendli"), data=str(data))
-    meter = Metering(plan, clock=clock_from(START_NS))
+    meter = Metering(plan, clock=clock_from(start_ns))
     app = FastAPI()
-    app.mount("/", FakeModel(output_tokens=OUTPUT_TOKENS, compute_ms=COMPUTE_MS))
+    if operator_token is not None:
+        app.mount("/console", meter.console(operator_token=operator_token))
+    model = SmallModel()
+    writer = FakeModel(
+        output_tokens=OUTPUT_TOKENS, compute_ms=COMPUTE_MS, pause=model.pause
+    )
+    app.mount("/", writer)
     app.add_middleware(meter.wrap)
 
     server = uvicorn.Server(uvicorn.Config(app, lifespan="on", log_level="warning"))
     with (
-        socket.create_server(("127.0.0.1", 0)) as listener,
+        listener or socket.create_server((HOST, 0)) as listening,
         start_blocking_portal() as portal,
     ):
-        running = portal.start_task_soon(server.serve, [listener])
+        running = portal.start_task_soon(server.serve, [listening])
         try:
             _wait_until_started(server, running)
-            port = listener.getsockname()[1]
-            yield Service(meter, portal, f"http://127.0.0.1:{port}")
+            host, port = listening.getsockname()
+            yield Service(meter, portal, f"http://{host}:{port}", model)
         finally:
             server.should_exit = True
             running.result()
