@@ -1,13 +1,13 @@
 """The outbox in SQL: rows written with what they tell of, and taken by one sender."""
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from typing import Concatenate, ParamSpec, Protocol, TypeVar
+from collections.abc import Collection, Iterable, Sequence
 
 from sqlalchemy import Connection, Row, bindparam, delete, func, or_, select, update
 
 from metering.backends.sql import schema
 from metering.backends.sql.bulk import add_rows
 from metering.backends.sql.reading import sliced
+from metering.backends.sql.transact import Transact
 from metering.ledger import Notice, Notices
 from metering.stores import KeptMessage, OutboxMessage
 
@@ -18,20 +18,6 @@ _WAITING = "waiting"
 _GIVEN_UP = "given up"
 
 _rows = schema.outbox.c
-
-_Asked = ParamSpec("_Asked")
-_Answer = TypeVar("_Answer")
-
-
-class _Transact(Protocol):
-    """Runs something in a transaction of the ledger."""
-
-    def __call__(
-        self,
-        work: Callable[Concatenate[Connection, _Asked], _Answer],
-        *args: _Asked.args,
-        **kwargs: _Asked.kwargs,
-    ) -> _Answer: ...
 
 
 def add(connection: Connection, notices: Iterable[Notice], plan: Notices) -> None:
@@ -63,7 +49,7 @@ class SqlOutbox:
         write: Runs what writes.
     """
 
-    def __init__(self, read: _Transact, write: _Transact) -> None:
+    def __init__(self, read: Transact, write: Transact) -> None:
         self._read = read
         self._write = write
 
