@@ -5,6 +5,7 @@ import pytest
 from metering.asgi.doors import Doors
 from metering.clock import NS_PER_S
 from metering.console.api.endpoints import ENDPOINTS
+from metering.console.pages.table import PAGES
 from metering.console.services import checked_token
 from metering.dialects.known import DIALECT_BY_PATH
 from metering.errors import ConfigurationError, StorageError
@@ -409,8 +410,8 @@ async def test_a_service_that_cannot_start_is_not_the_fault_of_a_request(open_co
 def test_no_path_of_the_console_is_one_that_is_metered():
     doors = Doors(DIALECT_BY_PATH, bills=True, unmetered_refused=True)
     for prefix in ("", "/console", "/v1"):
-        for endpoint in ENDPOINTS:
-            scope = {"type": "http", "path": prefix + endpoint.path, "root_path": ""}
+        for path in (*(each.path for each in (*ENDPOINTS, *PAGES)), "/login"):
+            scope = {"type": "http", "path": prefix + path, "root_path": ""}
             assert doors.dialect_of(scope) is None, scope["path"]
 
 

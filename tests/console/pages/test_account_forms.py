@@ -278,15 +278,18 @@ async def test_an_agreement_is_kept_shown_again_and_ended(desk):
     assert Overrides() == desk.account.overrides
 
 
-async def test_a_limit_in_an_unusual_time_is_kept_as_it_is(desk):
-    rare = Overrides(requests={"free": RateOverride(7, 30 * NS_PER_S)})
+@pytest.mark.parametrize("per_s", [30, 2_592_000, 34_559_999])
+async def test_a_limit_in_an_unusual_time_is_kept_as_it_is(desk, per_s):
+    rare = Overrides(requests={"free": RateOverride(7, per_s * NS_PER_S)})
     await desk.console.meter.accounts.override("acme", rare)
 
     page = await desk.browser.see("/account", account="acme")
 
     chosen = [option["value"] for option in page.all("option") if "selected" in option]
-    assert "30" in chosen
-    await desk.do(do="agreement", free_amount="7", free_per_s="30", done="agreement")
+    assert str(per_s) in chosen
+    assert f"{per_s:,} s" in (await desk.browser.see("/limits", account="acme")).text
+    form = {"free_amount": "7", "free_per_s": str(per_s)}
+    await desk.do(do="agreement", **form, done="agreement")
     assert rare == desk.account.overrides
 
 

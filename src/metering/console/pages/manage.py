@@ -90,7 +90,7 @@ def _number(value: int | None) -> str:
 
 
 def _per_s(rate: AgreedRequests | None) -> str:
-    return "60" if rate is None else f"{rate.per_s:g}"
+    return "60" if rate is None else f"{rate.per_s:.12g}"
 
 
 def _burst(rate: AgreedRequests | None) -> str:

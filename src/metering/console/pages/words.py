@@ -165,7 +165,7 @@ def rate(limit: LimitRow) -> str:
 
 
 def _period(seconds: float) -> str:
-    return _PERIODS.get(seconds, f"{seconds:g} s")
+    return _PERIODS.get(seconds, f"{seconds:,.12g} s")
 
 
 def why_adaptive(pool: PoolRow) -> str:
