@@ -84,7 +84,7 @@ async def test_home_tells_of_today_the_month_and_the_last_hour(service):
     assert "Spent today $1.00 2 requests Spent this month $21.00 4 requests" in (
         home.text
     )
-    assert "Refused in the last hour 1 most: there is no such model" in home.text
+    assert "Refused in the last hour 1 most: the model was not known, or had no price then" in home.text
     assert f"{GLM} 4" in home.text
 
 
@@ -121,7 +121,7 @@ async def test_home_says_what_is_wrong_with_the_process(service, monkeypatch):
     monkeypatch.setattr(type(console.meter._recorder), "posting_fails", True)
     home = await browser.see("/home")
 
-    assert "The ledger takes no charges; they wait in the journal." in home.text
+    assert "The ledger accepts no charges right now" in home.text
 
 
 async def test_accounts_are_listed_with_spend_and_limit(service):
@@ -133,7 +133,7 @@ async def test_accounts_are_listed_with_spend_and_limit(service):
 
     assert ["acme", "zeta"] == rows(page)
     assert "acme Tier 1 agreed $12.00 $50 None $0.00" in page.text
-    assert "zeta Tier 0 $0.00 Its credit None $0.00" in page.text
+    assert "zeta Tier 0 $0.00 Prepaid None $0.00" in page.text
 
 
 async def test_accounts_are_found_by_prefix_tier_and_state(service):
@@ -149,7 +149,7 @@ async def test_accounts_are_found_by_prefix_tier_and_state(service):
     assert ["acorn", "zeta"] == await found(tier="2")
     assert ["zeta"] == await found(suspended="true")
     assert ["acorn"] == await found(tier="2", suspended="false", prefix="")
-    assert "None fits." in (await browser.see("/accounts", prefix="x")).text
+    assert "No matching accounts" in (await browser.see("/accounts", prefix="x")).text
 
 
 async def test_pages_of_accounts_go_on_in_the_order_that_was_chosen(service):
@@ -186,9 +186,9 @@ async def test_a_pool_is_told_with_its_state_its_cause_and_its_past(service):
     hour = await browser.see("/platform")
     day = await browser.see("/platform", over="day")
 
-    assert "others Room for all Limit of each account 60 a minute" in hour.text
+    assert "others Normal Limit per account 60 per minute" in hour.text
     assert "Each account of class 0 may make 60 requests a minute" in hour.text
-    assert "The lowest limit was 9 requests a minute, at 14 Jan 23:40" in hour.text
+    assert "The lowest limit was 9 requests per minute, at 14 Jan 23:40" in hour.text
     assert "the last is 33." in hour.text
     assert "14 Jan 2026, 23:40:00 Busy 2 min 0 s 9 3 7" in hour.text
     assert "Over capacity 5 min" not in hour.text
@@ -205,7 +205,7 @@ async def test_a_pool_that_another_process_has_is_told_as_well(service):
 
     page = await browser.see("/platform")
 
-    assert "far away This process has no such pool; others told of it." in page.text
+    assert "far away This process does not run this pool;" in page.text
 
 
 async def test_pools_that_nobody_asks_for_are_rows_of_one_table(service):
@@ -217,11 +217,11 @@ async def test_pools_that_nobody_asks_for_are_rows_of_one_table(service):
     home = await browser.see("/home")
 
     asked, _, idle = platform.text.partition("Idle pools")
-    assert f"{GLM} Room for all" in asked
+    assert f"{GLM} Normal" in asked
     assert GLM not in idle
     assert "meta-llama/Llama-3.3-70B-Instruct 60" in idle
     assert "meta-llama/Llama-3.3-70B-Instruct" not in asked
-    assert f"{GLM} Room for all" in home.text
+    assert f"{GLM} Normal" in home.text
     assert "14 idle pools." in home.text
 
 
@@ -237,7 +237,7 @@ async def test_refusals_of_the_last_hour_are_summed_by_reason(service):
 
     page = await browser.see("/platform")
 
-    assert "The key was not known, or revoked. invalid_api_key 2 1" in page.text
+    assert "The key was unknown or revoked. invalid_api_key 2 1" in page.text
 
 
 async def test_alerts_of_all_are_an_operators_and_ones_own_an_accounts(service, browse):
@@ -251,9 +251,9 @@ async def test_alerts_of_all_are_an_operators_and_ones_own_an_accounts(service, 
         own = await customer.see("/alerts")
 
     assert {"acme", "zeta"} == set(rows(every))
-    assert "acme 50 % of the limit of 2026-01 $26.00 $50" in every.text
+    assert "acme 50 % of the 2026-01 limit $26.00 $50" in every.text
     for page in (of_one, own):
-        assert "50 % of the limit of 2026-01 $26.00 $50" in page.text
+        assert "50 % of the 2026-01 limit $26.00 $50" in page.text
         assert "zeta" not in page.text
     assert not own.all("input")[1:]
 
@@ -268,10 +268,10 @@ async def test_prices_are_told_by_how_they_are_billed(service):
     assert "zai-org/GLM-4.6 $0.004" in page.text
     assert "Free Models billed: Free Model" in page.text
     assert "K-EXAONE-236B-A23B until 12 Feb 2026" in page.text
-    assert "Tier 1 A payment method on file 100 a minute 60 a minute 16K $50" in (
+    assert "Tier 1 A payment method on file 100 per minute 60 per minute 16K $50" in (
         page.text
     )
-    assert "Tier 0 Signing up Adaptive Adaptive 4K Its credit" in page.text
+    assert "Tier 0 Sign-up Adaptive Adaptive 4K Credit only" in page.text
     assert "Tier 5 By agreement" in page.text
 
 
@@ -281,8 +281,8 @@ async def test_a_price_that_has_ended_is_one_of_other_times(service):
 
     page = await browser.see("/prices")
 
-    assert "Without a price now" in page.text
-    assert "LGAI-EXAONE/K-EXAONE-236B-A23B ever 12 Feb 2026 free" in page.text
+    assert "No price right now" in page.text
+    assert "LGAI-EXAONE/K-EXAONE-236B-A23B the start 12 Feb 2026 free" in page.text
 
 
 async def test_an_account_sees_its_own_tier_and_what_was_agreed(service, browse):
@@ -298,7 +298,7 @@ async def test_an_account_sees_its_own_tier_and_what_was_agreed(service, browse)
     other = await browser.see("/prices", account="zeta")
 
     assert f"{GLM} by agreement $0.50 list $0.60 $1.90 list $2.20" in own.text
-    assert "Tier 2 yours $50 paid" in own.text
+    assert "Tier 2 your tier $50 paid" in own.text
     assert "by agreement" not in other.text.replace("Tier 5 By agreement", "")
     assert "Tier 0 its tier" in other.text
 

@@ -191,7 +191,7 @@ async def test_a_limit_that_is_no_amount_issues_no_key(open_console, browse):
             for limit in ("0", "-1", "a lot", "1e3", "$5", "9" * 12, "0.0"):
                 answer = await browser.fill("/keys", {"usage_limit_usd": limit})
 
-                assert "Write an amount of dollars" in answer.text, limit
+                assert "Enter an amount in dollars" in answer.text, limit
                 assert 1 == len(console.ledger.keys("acme"))
 
 

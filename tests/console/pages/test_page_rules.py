@@ -121,7 +121,7 @@ async def test_every_page_is_sound_and_guarded(
                 if lives or page.path not in OF_AN_INVOICE:
                     assert 200 == answer.status_code, answer.text
                     assert (page.part_of or page.path) in marked(looked)
-                    told = "You look at account acme as an operator." in looked.text
+                    told = "You are viewing account acme as an operator." in looked.text
                     assert told == bool(of), page.path
 
 

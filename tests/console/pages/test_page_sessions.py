@@ -81,7 +81,7 @@ async def test_what_nobody_has_signs_nobody_in(open_console, browse):
             refused = await browser.fill("/login", {"secret": secret})
 
             assert 401 == refused.status_code
-            assert "not known" in refused.text
+            assert "unknown or revoked" in refused.text
             assert 303 == (await browser.get("/")).status_code
 
 

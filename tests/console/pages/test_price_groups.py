@@ -63,7 +63,7 @@ def test_kinds_stand_apart_and_models_without_a_price_are_last():
         ("By token", ["token"]),
         ("By call", ["call"]),
         ("Free", ["free"]),
-        ("Without a price now", ["gone"]),
+        ("No price right now", ["gone"]),
     ] == [(group.title, [line.model.model for line in group.lines]) for group in groups]
     assert "call" == groups[1].unit
 

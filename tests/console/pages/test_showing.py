@@ -209,7 +209,7 @@ def test_each_measure_says_what_it_counts(measure, told):
 def test_no_usage_is_a_chart_all_the_same():
     shown = daily(days_of(), MEASURES["tokens"], by_model=True)
 
-    assert ((), "Nothing was used.") == (shown.rows, shown.desc)
+    assert ((), "No usage.") == (shown.rows, shown.desc)
     assert 31 == len(shown.chart.columns)
 
 

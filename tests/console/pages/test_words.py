@@ -57,18 +57,18 @@ def rule(**changes):
 @pytest.mark.parametrize(
     ("row", "said"),
     [
-        (rule(), "20,000 total tokens per minute, of each account"),
+        (rule(), "20,000 total tokens per minute, per account"),
         (
             rule(per=["account", "model"], model="m"),
-            "20,000 total tokens per minute, of each account and model, for m",
+            "20,000 total tokens per minute, per account and model, for m",
         ),
         (
             rule(per=["everyone"], models=["m", "n"], per_s=90),
-            "20,000 total tokens per 90 s, of everyone together, for m, n",
+            "20,000 total tokens per 90 s, shared by everyone, for m, n",
         ),
         (
             rule(counts="calls", amount=8, per_s=None, per=["key"]),
-            "8 calls at once, of each key",
+            "8 calls at once, per key",
         ),
     ],
 )
@@ -97,7 +97,7 @@ def test_a_request_limit_is_a_phrase():
         ("380", False, "Tier 3: pay $380 more."),
         ("0", True, "Tier 3: add a payment method."),
         ("1.5", True, "Tier 3: pay $1.50 more and add a payment method."),
-        ("0", False, "Tier 3 comes with the next call."),
+        ("0", False, "Tier 3 starts with the next call."),
     ],
 )
 def test_what_the_next_tier_takes_is_a_sentence(paid_usd, payment_method, said):
@@ -142,4 +142,4 @@ def test_pools_alike_are_told_once_and_those_in_use_first():
     assert "2.5 requests" == words.per_minute(2.5)
     why = words.why_adaptive(rows[3])
     assert why.startswith("The platform is busy")
-    assert why.endswith("Before that it was 60 a minute.")
+    assert why.endswith("Before that it was 60 per minute.")

@@ -80,4 +80,4 @@ async def _refuse_known(look: Look, account_id: str) -> None:
         await look.services.accounts.get(account_id)
     except AccountNotFoundError:
         return
-    raise FieldError("id", f"There is an account {account_id!r} already.")
+    raise FieldError("id", f"An account {account_id!r} already exists.")

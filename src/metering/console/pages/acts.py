@@ -117,9 +117,9 @@ def _suspension(account: Account, typed: Typed, _: PriceBook) -> Suspension:
 def _ask_suspension(body: Suspension) -> Ask:
     return Ask(
         title=f"Suspend {body.account}?",
-        text="Every call of the account is refused from the next one on, until it is"
-        " resumed. Calls that are running go on, and what it owes stays.",
-        button="Suspend it",
+        text="New calls are refused until you resume the account. Calls in"
+        " progress continue, and it still owes what it owes.",
+        button="Suspend account",
         danger=True,
     )
 
@@ -144,10 +144,10 @@ def _ask_payment(body: NewPayment) -> Ask:
         facts.append(("Refers to", body.refers_to))
     return Ask(
         title=f"Record {short_usd(body.usd)} for {body.account}?",
-        text="A payment that is recorded stays. Its reference counts once; the tier may"
-        " rise or fall with it.",
+        text="A recorded payment cannot be deleted. Its reference counts once, and it"
+        " can change the tier.",
         facts=tuple(facts),
-        button="Record it",
+        button="Record payment",
     )
 
 
@@ -171,7 +171,7 @@ def _midnight(day: str, time_zone: str) -> datetime | None:
     try:
         on = date.fromisoformat(day)
     except ValueError:
-        raise FieldError("expires", "Write a day, such as 2026-12-31.") from None
+        raise FieldError("expires", "Enter a date, such as 2026-12-31.") from None
     return datetime.combine(on, time(), ZoneInfo(time_zone))
 
 
@@ -184,10 +184,10 @@ def _ask_credit(body: NewCredit) -> Ask:
         facts.append(("Pays for", ", ".join(body.models)))
     return Ask(
         title=f"Give {body.account} {short_usd(body.usd)} of credit?",
-        text="Credit that is given stays until it is used or ends. Its reference counts"
-        " once.",
+        text="Credit cannot be taken back; it lasts until it is used or expires. Its"
+        " reference counts once.",
         facts=tuple(facts),
-        button="Give it",
+        button="Give credit",
     )
 
 
@@ -224,8 +224,8 @@ def _prices(lines: str, book: PriceBook) -> dict[str, AgreedTokens]:
         if len(words) != _PRICE_WORDS:
             raise FieldError(
                 "prices",
-                f"{line!r} is no price. Write a model and two amounts of dollars: of"
-                " 1M input tokens, and of 1M output tokens.",
+                f"{line!r} is not a price. Enter a model and two dollar amounts: per"
+                " 1M input tokens and per 1M output tokens.",
             )
         name, *amounts = words
         model = book.model(name)
@@ -236,7 +236,7 @@ def _prices(lines: str, book: PriceBook) -> dict[str, AgreedTokens]:
             prices[model.name] = filled(AgreedTokens, told)
         except FieldError:
             raise FieldError(
-                "prices", f"{line!r} has an amount that is none, such as 0.5 is."
+                "prices", f"{line!r} has an invalid amount. Use numbers such as 0.5."
             ) from None
     return prices
 
@@ -248,9 +248,9 @@ def _period(account: Account, typed: Typed, _: PriceBook) -> PeriodClosed:
 def _ask_period(body: PeriodClosed) -> Ask:
     return Ask(
         title=f"Close {body.period or 'the last period'} of {body.account}?",
-        text="Its invoice is made, once and for good. Calls of the period that are told"
-        " later are on the invoice after it.",
-        button="Close it",
+        text="This creates its invoice, which cannot be changed. Calls that arrive"
+        " later go on the next invoice.",
+        button="Close period",
     )
 
 

@@ -12,21 +12,21 @@ _Body = TypeVar("_Body", bound=msgspec.Struct)
 
 _FIELD = re.compile(r"`\$\.(\w+)|field `(\w+)`")
 
-_USD = "Write an amount of dollars, such as 50 or 7.50."
-_NAME = "Write 1 to 200 characters on one line."
-_TOKENS = "Write a whole number of tokens, such as 16384, or leave it empty."
+_USD = "Enter an amount in dollars, such as 50 or 7.50."
+_NAME = "Enter 1 to 200 characters on one line."
+_TOKENS = "Enter a whole number of tokens, such as 16384, or leave it empty."
 _WRONG: Mapping[str, str] = {
     "usd": _USD,
     "reference": _NAME,
     "refers_to": _NAME,
     "id": _NAME,
-    "time_zone": "Write the IANA name of a zone, such as Europe/Berlin.",
-    "anchor_day": "Write a day of the month, 1 to 31.",
+    "time_zone": "Enter an IANA time zone, such as Europe/Berlin.",
+    "anchor_day": "Enter a day of the month, 1 to 31.",
     "usage_limit_usd": f"{_USD[:-1]}, or leave it empty.",
     "output_tokens_max": _TOKENS,
     "reasoning_output_tokens_max": _TOKENS,
-    "amount": "Write a whole number of requests.",
-    "burst": "Write a whole number of requests, or leave it empty.",
+    "amount": "Enter a whole number of requests.",
+    "burst": "Enter a whole number of requests, or leave it empty.",
     "period": "Choose a period.",
     "level": "Choose a tier.",
 }

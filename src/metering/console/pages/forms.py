@@ -53,7 +53,7 @@ async def read_form(request: Request, token: str | None) -> list[tuple[str, str]
     refuse_foreign(request)
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != _KIND:
-        raise ProblemError("invalid_request", "What was sent is no form of a page.")
+        raise ProblemError("invalid_request", "This is not a form of the console.")
     body = b""
     async for piece in request.stream():
         body += piece

@@ -26,7 +26,7 @@ __all__ = [
     "revoke",
 ]
 
-_WRONG = "Write an amount of dollars above 0, such as 50 or 7.50, or leave it empty."
+_WRONG = "Enter an amount in dollars above 0, such as 50 or 7.50, or leave it empty."
 
 
 class KeysPage(OwnedPage, frozen=True, kw_only=True):
@@ -103,5 +103,5 @@ async def _own(look: Look, key_id: str) -> KeyRow:
     """
     key = await to_thread.run_sync(look.services.ledger.listing.key, key_id)
     if key is None or key.account_id != look.owner.id:
-        raise ProblemError("not_found", "The account has no such key.")
+        raise ProblemError("not_found", "This account has no such key.")
     return key_row(key)

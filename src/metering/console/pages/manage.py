@@ -33,7 +33,7 @@ async def manage(look: Look, query: ManagePage) -> Answer:
     return {
         "account": account,
         "done": query.done,
-        "tiers": [("", "What it has paid for")]
+        "tiers": [("", "Follows from payments")]
         + [(tier.level, tier.name) for tier in book.tiers],
         "models": [("", "Any model"), *((name, name) for name in models)],
         "closable": choices(look.owner, look.now_ns)[1:],

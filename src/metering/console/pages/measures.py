@@ -131,7 +131,7 @@ def daily(shown: UsageDaysShown, measure: Measure, *, by_model: bool) -> Daily:
         for label, parts in zip(labels, by_place, strict=True)
     ]
     used = [place for place, all_ in enumerate(sums) if all_]
-    desc = "Nothing was used."
+    desc = "No usage."
     if used:
         most = max(used, key=sums.__getitem__)
         desc = (

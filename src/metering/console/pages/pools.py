@@ -140,13 +140,13 @@ def _past(history: PoolHistory, past: PlatformHistoryShown) -> PoolPast:
         ),
         rates=draw.of(
             {
-                "What the models make": lambda point: point.capacity_per_s,
-                "What adaptive accounts share": lambda point: point.budget_per_s,
+                "Served by the models": lambda point: point.capacity_per_s,
+                "Shared by adaptive accounts": lambda point: point.budget_per_s,
             },
             points_at=False,
         ),
         limit_desc=(
-            f"The lowest limit was {figure(lowest.limit_rpm_min)} requests a minute,"
+            f"The lowest limit was {figure(lowest.limit_rpm_min)} requests per minute,"
             f" at {_time(lowest)}; the last is {figure(history.points[-1].limit_rpm)}."
         ),
         load_desc=(

@@ -22,17 +22,17 @@ __all__ = ["PriceGroup", "PriceLine", "price_groups", "prices", "rates_said"]
 _KINDS: Mapping[PriceKind | None, str] = {
     "token": "By token",
     "time": "By compute time",
-    "audio": "By length of audio",
+    "audio": "By audio length",
     "image": "By image",
     "request": "By call",
     "free": "Free",
-    None: "Without a price now",
+    None: "No price right now",
 }
 
 _LEAVES: Mapping[Leaf, str] = {
     "input_tokens": "Input",
     "cache_read_tokens": "Cached input",
-    "cache_write_tokens": "Written to cache",
+    "cache_write_tokens": "Cache writes",
     "output_tokens": "Output",
     "reasoning_tokens": "Reasoning",
     "compute_ms": "Compute",
@@ -204,7 +204,7 @@ def _takes(tier: TierRow) -> str:
         takes.append(f"{short_usd(tier.lifetime_paid_usd)} paid")
     if tier.payment_method:
         takes.append("a payment method on file")
-    return " and ".join(takes).capitalize() or "Signing up"
+    return " and ".join(takes).capitalize() or "Sign-up"
 
 
 def _requests(tier: TierRow) -> tuple[str, str]:
@@ -220,9 +220,9 @@ def _asks(tier: TierRow, kind: ModelClass) -> str:
 
 def _rate(limit: RequestsShown) -> str:
     period = _PERIODS.get(limit.per_s, f"{limit.per_s:g} s")
-    said = f"{limit.amount:,} a {period}"
+    said = f"{limit.amount:,} per {period}"
     if limit.burst != limit.amount:
-        said += f", {limit.burst:,} at once"
+        said += f", bursts of {limit.burst:,}"
     return said
 
 

@@ -76,7 +76,7 @@ PAGES: tuple[Page, ...] = (
     Page(
         "account",
         "/invoice/file",
-        "Invoice to keep",
+        "Download invoice",
         InvoiceFile,
         invoice_file,
         part_of="/invoices",

@@ -52,27 +52,27 @@ LINES: Mapping[LineKind, str] = {
     "usage": "Usage",
     "late": "Usage of an earlier period",
     "correction": "Correction",
-    "credit": "Paid by credit",
+    "credit": "Paid from credit",
     "early_payment": "Paid early",
     "carried": "Carried over as credit",
 }
 
 BUDGETS: Mapping[str, str] = {
-    "period": "Limit of the period",
+    "period": "Period limit",
     "credit": "Credit",
-    "key": "Limit of the key you are signed in by",
+    "key": "Limit of the key you are signed in with",
 }
 
 DONE: Mapping[str, str] = {
-    "created": "The account is there, with its sign-up credit.",
-    "suspend": "The account is suspended. Its calls are refused from the next one on.",
-    "resume": "The account is resumed.",
-    "payment_method": "The payment method is noted; the tier follows it.",
-    "tier": "The tier is set.",
-    "payment": "The payment is recorded. Its reference counts once.",
-    "credit": "The credit is given. Its reference counts once.",
-    "agreement": "The agreement is kept, and holds from the next call on.",
-    "close": "The period is closed.",
+    "created": "Account created, with its sign-up credit.",
+    "suspend": "Account suspended. New calls are refused.",
+    "resume": "Account resumed.",
+    "payment_method": "Payment method updated; the tier follows from it.",
+    "tier": "Tier updated.",
+    "payment": "Payment recorded.",
+    "credit": "Credit given.",
+    "agreement": "Agreement saved. It applies from the next call.",
+    "close": "Period closed.",
 }
 """What an operator has just done with an account."""
 
@@ -82,14 +82,14 @@ _WHOLE_FROM = 10
 _CLASSES: Mapping[ModelClass, str] = {"paid": "Paid models", "free": "Free models"}
 
 _STATES: Mapping[PlatformState, str] = {
-    "normal": "The platform has room for all that is asked of it.",
-    "limiting": "The platform is near its capacity, so what is spare is shared.",
-    "busy": "The platform is busy: some calls wait for a moment.",
-    "shedding_paid": "The platform is over its capacity, for paid calls, too.",
+    "normal": "The platform has room for every request.",
+    "limiting": "The platform is near capacity, so spare capacity is shared.",
+    "busy": "The platform is busy: some calls wait briefly.",
+    "shedding_paid": "The platform is over capacity, even for paid calls.",
 }
 
 STATES: Mapping[PlatformState, str] = {
-    "normal": "Room for all",
+    "normal": "Normal",
     "limiting": "Near capacity",
     "busy": "Busy",
     "shedding_paid": "Over capacity",
@@ -104,19 +104,19 @@ STATE_KINDS: Mapping[PlatformState, str] = {
 }
 
 CAUSES: Mapping[Cause, str] = {
-    "ceiling": "Its highest",
-    "budget": "What is spare",
-    "probe": "Feeling upwards",
-    "split": "An equal share",
-    "floor": "Its lowest",
+    "ceiling": "Maximum",
+    "budget": "Spare capacity",
+    "probe": "Probing upwards",
+    "split": "Equal shares",
+    "floor": "Minimum",
 }
 
 _CAUSES: Mapping[Cause, str] = {
-    "ceiling": "The limit is at its highest.",
-    "budget": "The limit follows what the models could take while calls had to wait.",
-    "probe": "The limit is being raised, for nobody waits.",
-    "split": "The limit is an equal share for each account that asks.",
-    "floor": "The limit is at its lowest and goes no further down.",
+    "ceiling": "The limit is at its maximum.",
+    "budget": "The limit follows what the models could serve while calls were waiting.",
+    "probe": "The limit is rising, as no calls are waiting.",
+    "split": "Each account asking gets an equal share.",
+    "floor": "The limit is at its minimum.",
 }
 
 _PERIODS: Mapping[float, str] = {
@@ -128,25 +128,25 @@ _PERIODS: Mapping[float, str] = {
 
 _REASONS: Mapping[str, str] = {
     "invalid_json": "The body was not JSON.",
-    "invalid_form": "The body was no form that can be read.",
-    "invalid_content_encoding": "The body was not compressed as it said.",
+    "invalid_form": "The form could not be read.",
+    "invalid_content_encoding": "The body did not match its content encoding.",
     "model_missing": "The request named no model.",
-    "request_exceeds_limit": "The call alone was above a whole limit.",
-    "input_not_bounded": "Nothing told how long the input could be.",
-    "output_not_bounded": "Nothing told how long the output could be.",
-    "invalid_api_key": "The key was not known, or revoked.",
+    "request_exceeds_limit": "The call alone exceeded a whole limit.",
+    "input_not_bounded": "The input had no known upper bound.",
+    "output_not_bounded": "The output had no known upper bound.",
+    "invalid_api_key": "The key was unknown or revoked.",
     "insufficient_quota": "The credit was used up.",
     "usage_limit_reached": "The limit of the period was used up.",
     "account_suspended": "The account was suspended.",
     "route_not_metered": "The path is not served.",
     "model_not_priced": "The model was not known, or had no price then.",
     "body_too_large": "The body was too large.",
-    "unsupported_content_encoding": "The body was compressed in a way not known.",
-    "rate_limit_exceeded": "A limit was used up for the moment.",
-    "budget_in_flight": "Running calls held what was left of the money.",
-    "storage_unavailable": "The ledger or the limits did not answer.",
-    "journal_full": "Nothing more could be recorded.",
-    "model_not_ready": "The model was cold and its queue full.",
+    "unsupported_content_encoding": "The content encoding is not supported.",
+    "rate_limit_exceeded": "A rate limit was reached.",
+    "budget_in_flight": "Calls in progress held the remaining money.",
+    "storage_unavailable": "The ledger or limit store did not respond.",
+    "journal_full": "The journal was full.",
+    "model_not_ready": "The model was not loaded and its queue was full.",
     "platform_busy": "The platform was busy.",
 }
 
@@ -172,7 +172,7 @@ def why_adaptive(pool: PoolRow) -> str:
     """Return why an adaptive limit is what it is."""
     said = f"{_STATES[pool.state]} {_CAUSES[pool.cause]}"
     if pool.previous_rpm != pool.limit_rpm:
-        said += f" Before that it was {figure(pool.previous_rpm)} a minute."
+        said += f" Before that it was {figure(pool.previous_rpm)} per minute."
     return said
 
 
@@ -188,7 +188,7 @@ def rule(row: RuleRow) -> str:
     said = f"{row.amount:,} {counted}"
     said += " at once" if row.per_s is None else f" per {_period(row.per_s)}"
     each = [name for name in row.per if name != "everyone"]
-    said += f", of each {' and '.join(each)}" if each else ", of everyone together"
+    said += f", per {' and '.join(each)}" if each else ", shared by everyone"
     if row.model is not None:
         return f"{said}, for {row.model}"
     return f"{said}, for {', '.join(row.models)}" if row.models else said
@@ -229,5 +229,5 @@ def next_tier_takes(following: NextTier) -> str:
     if following.payment_method:
         takes.append("add a payment method")
     if not takes:
-        return f"{following.name} comes with the next call."
+        return f"{following.name} starts with the next call."
     return f"{following.name}: {' and '.join(takes)}."
