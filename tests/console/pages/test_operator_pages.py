@@ -84,7 +84,7 @@ async def test_home_tells_of_today_the_month_and_the_last_hour(service):
     assert "Spent today $1.00 2 requests Spent this month $21.00 4 requests" in (
         home.text
     )
-    assert "Refused in the last hour 1 most: the model was not known, or had no price then" in home.text
+    assert "hour 1 most: the model was unknown or had no price" in home.text
     assert f"{GLM} 4" in home.text
 
 

@@ -139,7 +139,7 @@ _REASONS: Mapping[str, str] = {
     "usage_limit_reached": "The limit of the period was used up.",
     "account_suspended": "The account was suspended.",
     "route_not_metered": "The path is not served.",
-    "model_not_priced": "The model was not known, or had no price then.",
+    "model_not_priced": "The model was unknown or had no price.",
     "body_too_large": "The body was too large.",
     "unsupported_content_encoding": "The content encoding is not supported.",
     "rate_limit_exceeded": "A rate limit was reached.",
