@@ -109,3 +109,19 @@ async def test_who_shows_no_known_key_issues_none(open_console):
             await issue_key(reached, Viewer("acme", "no-such-key"), NewKey())
 
         assert 1 == len(console.ledger.keys("acme"))
+
+
+async def test_a_key_that_was_just_revoked_issues_none(open_console):
+    """Another process may know it for a second, in which it would make its successor."""
+    async with open_console() as console:
+        await console.account("acme", tier=3)
+        (key,) = console.ledger.keys("acme")
+        parts: dict[str, Any] = dict.fromkeys(Services.__slots__)
+        parts |= {"ledger": console.ledger, "accounts": console.meter.accounts}
+        reached, viewer = Services(**parts), Viewer("acme", key.id)
+        console.ledger.revoke_key(key.id, now_ns=console.clock())
+
+        with pytest.raises(ProblemError, match="revoked"):
+            await issue_key(reached, viewer, NewKey())
+
+        assert 1 == len(console.ledger.keys("acme"))

@@ -54,8 +54,10 @@ def _check_own(services: Services, viewer: Viewer, asked_usd: str | None) -> Non
             "The account is suspended, and issues no keys until an operator lets it.",
         )
     shown = services.ledger.listing.key(viewer.key_id)
-    if shown is None:
-        raise ProblemError("not_signed_in", "The key is not known. Ask for another.")
+    if shown is None or shown.revoked_ns is not None:
+        raise ProblemError(
+            "not_signed_in", "The key is not known or was revoked. Ask for another."
+        )
     limit_p = shown.usage_limit_p
     if limit_p is not None and (asked_usd is None or parse_usd(asked_usd) > limit_p):
         asked = "no limit" if asked_usd is None else f"${asked_usd}"
