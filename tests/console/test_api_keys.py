@@ -112,7 +112,7 @@ async def test_who_shows_no_known_key_issues_none(open_console):
 
 
 async def test_a_key_that_was_just_revoked_issues_none(open_console):
-    """Another process may know it for a second, in which it would make its successor."""
+    """Another process may know it for a second, enough to make its successor."""
     async with open_console() as console:
         await console.account("acme", tier=3)
         (key,) = console.ledger.keys("acme")
