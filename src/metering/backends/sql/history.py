@@ -286,6 +286,8 @@ def _forget(connection: Connection, before_ns: Mapping[Table, int], limit: int) 
     for table, before in before_ns.items():
         key = list(table.primary_key.columns)
         old = select(*key).where(table.c.minute_ns < before).limit(limit)
+        # What another process forgets just now is left to it: nobody waits in a circle.
+        old = old.with_for_update(skip_locked=True)
         statement = delete(table).where(tuple_(*key).in_(old))
         forgotten += connection.execute(statement).rowcount
     return forgotten
