@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import CodeType, FunctionType
 
+import httpx
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -91,8 +92,8 @@ def call(folder, source, url, key):
 
 
 def test_the_tutorial_from_its_first_step_to_its_last(tmp_path):
-    """The client's three lines, a wrong key, a hundred calls, a payment."""
-    app, client, often, payment = blocks(TUTORIAL, "python")
+    """The client's three lines, a wrong key, a hundred calls, a payment, the pages."""
+    app, client, often, payment, mount = blocks(TUTORIAL, "python")
     console = blocks(TUTORIAL, "console")
     with shop(tmp_path, app) as (url, key, _):
         first = call(tmp_path, client, url, key)
@@ -100,8 +101,10 @@ def test_the_tutorial_from_its_first_step_to_its_last(tmp_path):
         eager = call(tmp_path, often, url, key)
     indented = "".join(f"    {line}" for line in payment.splitlines(keepends=True))
     paid = app.replace("    yield\n", f"{indented}    yield\n")
-    with shop(tmp_path, paid) as (url, key, said):
+    seen = paid.replace('app.mount("/",', f'{mount}app.mount("/",')
+    with shop(tmp_path, seen) as (url, key, said):
         second = call(tmp_path, client, url, key)
+        page = httpx.get(f"{url}/console/", follow_redirects=True)
 
     assert console[0].partition("\n")[2] == first
     assert "openai.AuthenticationError" in stranger
@@ -111,3 +114,4 @@ def test_the_tutorial_from_its_first_step_to_its_last(tmp_path):
     assert f"zai-org/GLM-4.7 {1 + served} calls {charge_p} pico-dollars\n" in said
     assert "x-output-tokens-limit 16384" in second
     assert "x-ratelimit-remaining-requests 999" in second
+    assert (200, True) == (page.status_code, "Sign in" in page.text)
