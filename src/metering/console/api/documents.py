@@ -1,4 +1,4 @@
-"""The answers of the API, and how they are made from what the services know."""
+"""The answers of the API: accounts, usage, calls, invoices, and pools as they are."""
 
 from typing import Annotated
 
@@ -30,15 +30,8 @@ __all__ = [
     "ModelUsage",
     "NextTier",
     "PeriodShown",
-    "PlatformHistoryShown",
     "PlatformShown",
-    "PoolHistory",
-    "PoolPoint",
     "PoolShown",
-    "ReasonRow",
-    "ReasonsShown",
-    "RefusalRow",
-    "RefusalsShown",
     "TierShown",
     "UsageDaysShown",
     "UsageShown",
@@ -324,98 +317,3 @@ class InvoiceShown(msgspec.Struct, frozen=True, kw_only=True):
 
     invoice: InvoiceRow
     lines: list[InvoiceLineShown]
-
-
-class RefusalRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls of one account that were refused in one minute, for one reason."""
-
-    account: Annotated[
-        str | None, msgspec.Meta(description="Null: callers that nobody knows.")
-    ]
-    minute: Instant
-    code: Annotated[str, msgspec.Meta(description="Why, as clients were told.")]
-    status: int
-    quota: Annotated[
-        str | None, msgspec.Meta(description="Which refused; null: none did.")
-    ]
-    model: Annotated[
-        str | None, msgspec.Meta(description="Null: none of the price book.")
-    ]
-    tier: int | None
-    calls: int
-    first: Instant
-    last: Instant
-
-
-class RefusalsShown(msgspec.Struct, frozen=True, kw_only=True):
-    """A page of refusals."""
-
-    refusals: list[RefusalRow]
-    next: Cursor | None
-
-
-class ReasonRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Calls of all accounts that were refused for one reason."""
-
-    code: Annotated[str, msgspec.Meta(description="Why, as clients were told.")]
-    quota: Annotated[
-        str | None, msgspec.Meta(description="Which refused; null: none did.")
-    ]
-    calls: int
-    accounts: Annotated[
-        int, msgspec.Meta(description="Of how many; all that nobody knows are one.")
-    ]
-    last: Instant
-
-
-class ReasonsShown(msgspec.Struct, frozen=True, kw_only=True):
-    """Refusals by reason, the most frequent first."""
-
-    since: Instant
-    reasons: list[ReasonRow]
-
-
-class PoolPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """What an adaptive pool did in one step of time, all nodes together."""
-
-    at: Annotated[Instant, msgspec.Meta(description="When the step began.")]
-    nodes: Annotated[int, msgspec.Meta(description="How many told of it.")]
-    state: Annotated[PlatformState, msgspec.Meta(description="The worst of any.")]
-    causes: Annotated[
-        list[Cause], msgspec.Meta(description="What set the limit at any time.")
-    ]
-    limit_rpm: Annotated[
-        float, msgspec.Meta(description="Of each account; on the average.")
-    ]
-    limit_rpm_min: Annotated[float, msgspec.Meta(description="The lowest of any.")]
-    awaiting: Annotated[
-        float, msgspec.Meta(description="Calls that await their first byte; the sum.")
-    ]
-    waiting: Annotated[
-        float, msgspec.Meta(description="Calls that wait at the gate; the sum.")
-    ]
-    budget_per_s: Annotated[
-        float | None, msgspec.Meta(description="Calls of class 0; null: any number.")
-    ]
-    capacity_per_s: Annotated[
-        float, msgspec.Meta(description="First bytes it can make; the sum.")
-    ]
-    unloaded_s: Annotated[
-        float, msgspec.Meta(description="Time to the first byte without load.")
-    ]
-
-
-class PoolHistory(msgspec.Struct, frozen=True, kw_only=True):
-    """A pool over time; steps in which nobody asked for it are left out."""
-
-    pool: str
-    points: list[PoolPoint]
-
-
-class PlatformHistoryShown(msgspec.Struct, frozen=True, kw_only=True):
-    """Adaptive pools over time, by name."""
-
-    since: Instant
-    until: Instant
-    step_s: int
-    pools: list[PoolHistory]

@@ -6,12 +6,8 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from metering.adaptive import PlatformState
-from metering.console.api.documents import (
-    PlatformHistoryShown,
-    PoolHistory,
-    PoolPoint,
-    PoolShown,
-)
+from metering.console.api.documents import PoolShown
+from metering.console.api.history import PlatformHistoryShown, PoolHistory, PoolPoint
 from metering.console.pages.showing import figure, short_count
 from metering.console.pages.timelines import (
     Span,
