@@ -33,12 +33,12 @@ _CLASSES: tuple[ModelClass, ...] = ("paid", "free")
 @command(accounts, "list")
 async def list_accounts(
     desk: Desk,
-    after: Annotated[str, typer.Option(help="Begin after this id.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = (
+    after: Annotated[str, typer.Option(help="Start after this id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = (
         100
     ),
 ) -> None:
-    """List accounts by id, with their tier and what they paid."""
+    """List accounts by id, with their tiers and payments."""
     found = await desk.read(desk.ledger.accounts, after=after, limit=limit)
     tier_of = desk.meter.accounts.tier_of
     rows = [
@@ -58,13 +58,13 @@ async def create(
     account: AccountId,
     *,
     time_zone: Annotated[
-        str | None, typer.Option(help="In which its months begin; None: the plan's.")
+        str | None, typer.Option(help="Where its months begin. Default: the plan's.")
     ] = None,
     anchor_day: Annotated[
-        int | None, typer.Option(help="Day on which they begin; None: the plan's.")
+        int | None, typer.Option(help="Day its months begin. Default: the plan's.")
     ] = None,
 ) -> None:
-    """Create an account with its sign-up credit; one that is there stays as it is."""
+    """Create an account with its sign-up credit. An existing one stays unchanged."""
     add = desk.meter.accounts.create
     await add(account, time_zone=time_zone, anchor_day=anchor_day)
     await _show(desk, account)
@@ -100,7 +100,7 @@ async def payment_method(
         bool, typer.Option("--on-file/--none", help="Whether a valid one is on file.")
     ],
 ) -> None:
-    """Say whether a valid payment method is on file; the tier may change with it."""
+    """Record whether a valid payment method is on file; this can change the tier."""
     await desk.opened.accounts.set_payment_method(account, on_file=on_file)
     await _show_change(desk, account)
 
@@ -111,11 +111,9 @@ async def pin(
     account: AccountId,
     level: Annotated[int | None, typer.Argument(help="The level of a tier.")] = None,
     *,
-    none: Annotated[
-        bool, typer.Option("--none", help="No pin: by spend again.")
-    ] = False,
+    none: Annotated[bool, typer.Option("--none", help="Remove the pin.")] = False,
 ) -> None:
-    """Set an account's tier by agreement, or by what it spends again."""
+    """Pin an account to a tier by agreement, or remove the pin."""
     if none == (level is not None):
         raise ConfigurationError(
             "A pin needs the level of a tier, such as `metering accounts pin acme 5`,"
@@ -140,13 +138,13 @@ async def override(
     ] = None,
     reasoning_output_tokens_max: Annotated[
         str | None,
-        typer.Option(metavar="TOKENS", help="The same of models that reason."),
+        typer.Option(metavar="TOKENS", help="The same for reasoning models."),
     ] = None,
     requests: Annotated[
         list[str] | None,
         typer.Option(
             metavar="RATE",
-            help='Of a class of models: "paid=2000/minute". May be repeated.',
+            help='For a class of models: "paid=2000/minute". May be repeated.',
         ),
     ] = None,
     price: Annotated[
@@ -156,9 +154,9 @@ async def override(
             help='Dollars per 1M tokens: "my/model=0.5,2". May be repeated.',
         ),
     ] = None,
-    none: Annotated[bool, typer.Option("--none", help="End what was agreed.")] = False,
+    none: Annotated[bool, typer.Option("--none", help="End the agreement.")] = False,
 ) -> None:
-    """Set what was agreed with an account; it replaces all that was agreed before."""
+    """Set an account's agreement. It replaces the whole previous one."""
     agreed = Agreement()
     if usage_limit is not None:
         agreed["usage_limit"] = usage_limit

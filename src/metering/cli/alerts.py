@@ -17,14 +17,14 @@ __all__ = ["alerts"]
 async def alerts(
     desk: Desk,
     account: Annotated[
-        str | None, typer.Argument(metavar="ACCOUNT", help="None: everybody's.")
+        str | None, typer.Argument(metavar="ACCOUNT", help="Default: all accounts.")
     ] = None,
     *,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = (
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = (
         100
     ),
 ) -> None:
-    """List what accounts were told of their usage limits and credit, latest first."""
+    """List alerts on usage limits and credit, latest first."""
     if account is not None:
         await desk.opened.accounts.get(account)
     found = await desk.read(desk.ledger.listing.alerts, account, limit=limit)

@@ -44,10 +44,10 @@ async def bench(
         float, typer.Option(min=0.01, max=60, help="How long each figure takes.")
     ] = 1.0,
 ) -> None:
-    """Measure what the whole stack adds to a call here, beside a floor.
+    """Measure what the whole stack adds to a call on this machine, beside a floor.
 
-    Limits and ledger are in memory, the journal is in the folder for temporary files.
-    Other work on the machine shows in the figures.
+    Limits and ledger are in memory, the journal in a temporary folder. Other work on
+    the machine affects the figures.
     """
     figures: list[_Figure] = []
     with desk.output.progress() as bar, TemporaryDirectory() as folder:

@@ -51,13 +51,13 @@ async def check(
     *,
     at: Annotated[
         str | None,
-        typer.Option(metavar="INSTANT", help="Prices of then; None: of now."),
+        typer.Option(metavar="INSTANT", help="Prices at that time. Default: now."),
     ] = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="What is only worth knowing counts too.")
+        bool, typer.Option("--strict", help="Count remarks as faults, too.")
     ] = False,
 ) -> int:
-    """Explain what a plan means, for each tier and model, and say what is wrong.
+    """Explain what a plan means for each tier and model, and report faults.
 
     The exit code is 1 if a service would not start with it.
     """

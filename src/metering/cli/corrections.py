@@ -35,7 +35,7 @@ async def reverse(
     ],
     reason: _Reason,
 ) -> None:
-    """Take the charge of a call back, for good; again changes nothing."""
+    """Reverse the charge of a call, permanently. Repeating it changes nothing."""
     standing = await desk.opened.corrections.reverse(event, reason=reason)
     charged = standing.event.charge_p
     desk.output.show(
@@ -63,24 +63,25 @@ async def rerate(
     ],
     until: Annotated[
         str | None,
-        typer.Option("--to", metavar="INSTANT", help="Before that; None: until now."),
+        typer.Option(
+            "--to", metavar="INSTANT", help="Calls admitted before. Default: now."
+        ),
     ] = None,
     *,
     price_version: Annotated[
         str | None,
-        typer.Option(help="Id of a published price; None: that of each admission."),
+        typer.Option(help="Id of a published price. Default: each call's own."),
     ] = None,
     reason: Annotated[
-        str, typer.Option(help="Why; needed to apply, and kept with each correction.")
+        str, typer.Option(help="Why; required to apply, kept with each correction.")
     ] = "",
     apply: Annotated[
-        bool, typer.Option("--apply", help="Do it; without it, it is only shown.")
+        bool,
+        typer.Option("--apply", help="Apply the changes. Default: only show them."),
     ] = False,
     confirm: Annotated[
         str | None,
-        typer.Option(
-            metavar="USD", help="The sum of all changes, where that is above $100."
-        ),
+        typer.Option(metavar="USD", help="The total change, required above $100."),
     ] = None,
 ) -> None:
     """Show what past calls of a model would cost at a published price, or apply it."""

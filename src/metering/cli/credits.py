@@ -30,18 +30,18 @@ async def grant(
     expires: Annotated[
         str | None,
         typer.Option(
-            metavar="INSTANT", help="From when on new calls may not draw on it."
+            metavar="INSTANT", help="New calls cannot draw on it from then on."
         ),
     ] = None,
     model: Annotated[
         list[str] | None,
-        typer.Option(help="A model it pays for; once for each. Without it: any."),
+        typer.Option(help="A model it pays for. May be repeated. Default: any."),
     ] = None,
     priority: Annotated[
-        int, typer.Option(min=0, max=100, help="Lower is drawn first.")
+        int, typer.Option(min=0, max=100, help="Lower is used first.")
     ] = 50,
 ) -> None:
-    """Give promotional credit, once a reference."""
+    """Give promotional credit; each reference counts once."""
     expires_ns = None if expires is None else instant_ns(expires)
     await desk.opened.billing.grant_credit(
         account,

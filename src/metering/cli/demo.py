@@ -18,28 +18,30 @@ def demo(
     data: Annotated[
         Path | None,
         typer.Option(
-            help="An empty or new folder for its records; None: .metering/demo-TIME."
+            help="New or empty folder for records. Default: .metering/demo-TIME."
         ),
     ] = None,
     stay: Annotated[
         bool,
         typer.Option(
             "--stay",
-            help="Go on at the end, with the console in a browser and a little"
+            help="Keep running, with the console in a browser and some"
             " traffic, until Ctrl-C.",
         ),
     ] = False,
     port: Annotated[
         int | None,
-        typer.Option(min=1, max=65_535, help="Of the server; None: one that is free."),
+        typer.Option(
+            min=1, max=65_535, help="Port of the server. Default: any free one."
+        ),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="End with one JSON document.")
     ] = False,
 ) -> None:
-    """Run a model server, call it as three customers, show their exact bills.
+    """Run a model server, call it as three customers, and show their exact bills.
 
-    It has a plan and data of its own.
+    It uses a plan and data of its own.
     """
     try:
         from metering.demo.__main__ import main  # noqa: PLC0415 - of another extra

@@ -26,10 +26,10 @@ async def init(
         typer.Option(help='A plan that ships with the library, such as "friendli".'),
     ] = None,
     force: Annotated[
-        bool, typer.Option("--force", help="Replace the file if it is there.")
+        bool, typer.Option("--force", help="Replace an existing file.")
     ] = False,
 ) -> None:
-    """Write a plan with comments, to be changed: a small one, or a preset."""
+    """Write a commented plan to start from: a small one, or a preset."""
     text = (
         _STARTER.read_text(encoding="utf-8") if preset is None else preset_text(preset)
     )

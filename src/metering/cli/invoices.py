@@ -34,7 +34,7 @@ _Way = TypeVar("_Way")
 InvoiceId = Annotated[
     str, typer.Argument(metavar="INVOICE", help='Its id, such as "acme-2026-01".')
 ]
-_File = Annotated[Path, typer.Argument(metavar="FILE", help="Where it is written.")]
+_File = Annotated[Path, typer.Argument(metavar="FILE", help="The file to write.")]
 _Period = Annotated[str, typer.Option(help='A month, such as "2026-01".')]
 
 
@@ -42,18 +42,19 @@ _Period = Annotated[str, typer.Option(help='A month, such as "2026-01".')]
 async def close(
     desk: Desk,
     account: Annotated[
-        str | None, typer.Argument(metavar="ACCOUNT", help="Whose month.")
+        str | None, typer.Argument(metavar="ACCOUNT", help="The account to invoice.")
     ] = None,
     *,
     period: Annotated[
         str | None,
-        typer.Option(help='Such as "2026-01"; None: the last that may be closed.'),
+        typer.Option(help='Such as "2026-01". Default: the last that can be closed.'),
     ] = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Whatever may be closed, of all accounts.")
+        bool,
+        typer.Option("--all", help="Every period that may be closed, of all accounts."),
     ] = False,
 ) -> None:
-    """Make the invoice of a month that has ended, once."""
+    """Create the invoice of a month that has ended, once."""
     if every == (account is not None) or (every and period is not None):
         raise ConfigurationError(
             "Close the month of one account, or --all that may be closed, without"
@@ -83,15 +84,15 @@ async def show(desk: Desk, invoice_id: InvoiceId) -> None:
 async def list_invoices(
     desk: Desk,
     account: Annotated[
-        str | None, typer.Argument(metavar="ACCOUNT", help="None: everybody's.")
+        str | None, typer.Argument(metavar="ACCOUNT", help="Default: all accounts.")
     ] = None,
     *,
-    after: Annotated[str, typer.Option(help="Begin after this id.")] = "",
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = (
+    after: Annotated[str, typer.Option(help="Start after this id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = (
         100
     ),
 ) -> None:
-    """List invoices by id, and what is due of each."""
+    """List invoices by id, with the amount due."""
     found = await desk.opened.billing.invoices(account, after=after, limit=limit)
     due_p = sum(one.total_p for one in found if not one.paid)
     _list(desk, found, f"Not paid of these: {amount(due_p)}.")
@@ -105,10 +106,10 @@ async def export(
     invoice_id: InvoiceId,
     file: _File,
     seller: Annotated[
-        str, typer.Option(help="Who asks for the money, on a page to be printed.")
+        str, typer.Option(help="The seller's name on a printable page.")
     ] = "",
 ) -> None:
-    """Write an invoice into a file: .json, .csv, or .html to be printed."""
+    """Write an invoice to a file: .json, .csv, or .html for printing."""
     found = await desk.opened.billing.invoice(invoice_id)
     written: dict[str, Callable[[], str]] = {
         ".json": partial(_json, found),
@@ -124,7 +125,7 @@ async def export(
 
 @command(invoice, "usage")
 async def usage(desk: Desk, account: AccountId, file: _File, period: _Period) -> None:
-    """Write the calls of a month and its corrections into a file: .csv or .jsonl."""
+    """Write a month's calls and corrections to a file: .csv or .jsonl."""
     write = _chosen(file, {".csv": write_csv, ".jsonl": write_jsonl})
     owner = await desk.opened.accounts.get(account)
     key = period_named(period, owner.time_zone, owner.anchor_day).key

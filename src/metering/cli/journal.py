@@ -33,7 +33,7 @@ _SHOWN_MAX = 10
 
 @command(journal, "show")
 async def show(desk: Desk) -> int:
-    """Show what is not in the ledger yet, by process, and what the ledger refused.
+    """Show calls not yet in the ledger, by process, and those the ledger refused.
 
     The exit code is 1 if anything was refused, or left by a process that has ended.
     """
@@ -67,7 +67,7 @@ async def show(desk: Desk) -> int:
 
 @command(journal, "post")
 async def post(desk: Desk) -> int:
-    """Post what processes left that have ended, and again what the ledger refused.
+    """Post calls left by ended processes, and retry those the ledger refused.
 
     Safe beside a running service. The exit code is 1 if something is still refused.
     """

@@ -26,7 +26,7 @@ async def issue(
     *,
     usage_limit: Annotated[
         str | None,
-        typer.Option(help="Dollars that calls with it may cost in a period."),
+        typer.Option(help="Dollars per period that calls with it can cost."),
     ] = None,
 ) -> None:
     """Issue a key. It is shown here once; only its hash is stored."""
@@ -39,7 +39,7 @@ async def issue(
 
 @command(keys, "list")
 async def list_keys(desk: Desk, account: AccountId) -> None:
-    """List the keys of an account, oldest first, by the end of each secret."""
+    """List an account's keys, oldest first, with the end of each secret."""
     await desk.opened.accounts.get(account)
     found = await desk.read(desk.ledger.keys, account)
     rows = [(k.id, f"…{k.hint}", when(k.created_ns), _remarks(k)) for k in found]
@@ -61,7 +61,7 @@ async def revoke(
         ),
     ],
 ) -> None:
-    """Revoke a key, for good: calls with it are refused."""
+    """Revoke a key permanently: calls with it are refused."""
     named = sys.stdin.readline().strip() if key == "-" else key
     revoked = await desk.opened.accounts.revoke_key(named)
     desk.output.show(

@@ -9,10 +9,10 @@ __all__ = ["migrate"]
 
 
 async def migrate(desk: Desk) -> None:
-    """Bring the ledger's database to the schema of this version; again changes nothing.
+    """Migrate the ledger's database to this version. Repeating it changes nothing.
 
-    An SQLite file is also brought there by whoever opens it. PostgreSQL is only by this
-    command: run it once for each version of the package, before the services start.
+    An SQLite file is also migrated whenever it is opened. PostgreSQL is migrated only
+    by this command: run it once per version of the package, before services start.
     """
     # Help and completion have no use for SQLAlchemy, which takes a while to import.
     from metering.backends.sql import migrate as migrate_ledger  # noqa: PLC0415

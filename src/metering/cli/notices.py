@@ -19,7 +19,7 @@ notices = group("notices", "Webhooks and streams: what has not arrived, send aga
 
 Destination = Annotated[
     str | None,
-    typer.Option(metavar="NAME", help="Only for this destination; None: for all."),
+    typer.Option(metavar="NAME", help="Only this destination. Default: all."),
 ]
 
 
@@ -29,13 +29,13 @@ async def list_notices(
     *,
     destination: Destination = None,
     given_up: Annotated[
-        bool, typer.Option("--given-up", help="Only what is not tried any more.")
+        bool, typer.Option("--given-up", help="Only messages that were given up.")
     ] = False,
-    limit: Annotated[int, typer.Option(min=1, max=10_000, help="At most so many.")] = (
+    limit: Annotated[int, typer.Option(min=1, max=10_000, help="How many at most.")] = (
         100
     ),
 ) -> int:
-    """List the messages that have not arrived, the oldest first, and why.
+    """List undelivered messages, oldest first, with the last error.
 
     A webhook is tried ten times over three days, and is kept for thirty. The exit code
     is 1 if any is listed that was given up.
@@ -72,17 +72,17 @@ async def resend(
     desk: Desk,
     message: Annotated[
         str | None,
-        typer.Argument(metavar="ID", help="Of one message, as list --json tells it."),
+        typer.Argument(metavar="ID", help="One message, by its id in list --json."),
     ] = None,
     *,
     destination: Destination = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Whatever was given up.")
+        bool, typer.Option("--all", help="Everything that was given up.")
     ] = False,
 ) -> None:
-    """Have what was given up tried again, from now on and as often as at first.
+    """Retry messages that were given up, with a full new series of attempts.
 
-    It arrives under the id that it had, so that a receiver can tell what it knows.
+    Each keeps its id, so that a receiver can recognise duplicates.
     """
     if every == (message is not None or destination is not None):
         raise ConfigurationError(

@@ -43,7 +43,7 @@ async def record(
         ),
     ] = None,
 ) -> None:
-    """Record a payment, once a reference; the tier may rise or fall with it."""
+    """Record a payment; each reference counts once. The tier may change with it."""
     meter = desk.opened
     before = meter.accounts.tier_of(await meter.accounts.get(account))
     paid = await meter.billing.record_payment(

@@ -23,9 +23,9 @@ price = group("price", "Prices: list them, quote a call.")
 
 At = Annotated[
     str | None,
-    typer.Option(metavar="INSTANT", help="Prices of then; None: of now."),
+    typer.Option(metavar="INSTANT", help="Prices at that time. Default: now."),
 ]
-Count = Annotated[int, typer.Option(min=0, help="What the call used of it.")]
+Count = Annotated[int, typer.Option(min=0, help="Quantity the call used.")]
 
 
 @command(price, "list")
@@ -34,10 +34,10 @@ async def list_prices(
     *,
     at: At = None,
     every: Annotated[
-        bool, typer.Option("--all", help="Also past and future prices.")
+        bool, typer.Option("--all", help="Include past and future prices.")
     ] = False,
 ) -> None:
-    """List the price of each model at an instant; of tokens by the million."""
+    """List the price of each model, of tokens per million."""
     now_ns = system_clock() if at is None else instant_ns(at)
     found: list[tuple[str, PriceVersion | None]] = []
     for model in desk.plan.prices.models:
@@ -68,11 +68,11 @@ async def quote(
     audio_ms: Count = 0,
     images: Count = 0,
     account: Annotated[
-        str | None, typer.Option(help="By the prices agreed with this account.")
+        str | None, typer.Option(help="Use this account's agreed prices.")
     ] = None,
     at: At = None,
 ) -> None:
-    """Say what one call would cost, to the pico-dollar."""
+    """Show what one call would cost, to the pico-dollar."""
     now_ns = system_clock() if at is None else instant_ns(at)
     used = Usage(
         input_tokens=input_tokens,

@@ -55,7 +55,7 @@ def _is_own(param: Any) -> bool:
 def _row(param: Any) -> str:
     if param.param_type_name == "argument":
         name = (param.metavar or param.name.upper()).strip("[]")
-        note = "" if param.required else " May be left out."
+        note = "" if param.required else " Optional."
         return f"| `{name}` | {_text(param.help)}{note} |"
     name = "`, `".join([*param.opts, *param.secondary_opts])
     note = " Required." if param.required else _default(param)

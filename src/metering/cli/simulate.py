@@ -27,9 +27,7 @@ async def simulate(
     desk: Desk,
     export: Annotated[
         Path | None,
-        typer.Argument(
-            metavar="EXPORT", help="Calls of the past: JSON lines, or CSV (.csv)."
-        ),
+        typer.Argument(metavar="EXPORT", help="Past calls: JSON lines, or CSV (.csv)."),
     ] = None,
     *,
     against: Annotated[
@@ -42,13 +40,11 @@ async def simulate(
         ),
     ] = None,
     tier: Annotated[
-        int | None, typer.Option(help="Judge every account in the tier of this level.")
+        int | None, typer.Option(help="Put every account in this tier.")
     ] = None,
     from_ledger: Annotated[
         bool,
-        typer.Option(
-            "--from-ledger", help="Place accounts by what they paid, as ledgered."
-        ),
+        typer.Option("--from-ledger", help="Tiers by the payments in the ledger."),
     ] = False,
 ) -> None:
     """Replay calls under another plan: who would be refused, what would be billed.

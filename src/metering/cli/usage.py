@@ -20,10 +20,10 @@ _MS_PER_S = 1000
 async def usage(
     desk: Desk,
     account: Annotated[
-        str | None, typer.Argument(metavar="ACCOUNT", help="None: all of them.")
+        str | None, typer.Argument(metavar="ACCOUNT", help="Default: all accounts.")
     ] = None,
     period: Annotated[
-        str | None, typer.Option(help='A month, such as "2026-01"; None: the present.')
+        str | None, typer.Option(help='A month, such as "2026-01". Default: this one.')
     ] = None,
 ) -> None:
     """Show what was used in a period, by account and model, and what it cost."""

@@ -21,7 +21,7 @@ __all__ = ["verify"]
 async def verify(
     desk: Desk,
     findings: Annotated[
-        int, typer.Option(min=1, help="Findings of each check that are listed.")
+        int, typer.Option(min=1, help="How many findings to list per check.")
     ] = 100,
 ) -> int:
     """Check that every figure of the ledger is the sum of the rows it is made of.
