@@ -1,9 +1,8 @@
-"""What a ledger promises of scoped credit, its end, refunds, debt and double entry."""
+"""What a ledger promises of scoped credit, its end, debt and double entry."""
 
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import Literal, cast
+from typing import cast
 from uuid import uuid4
 
 import pytest
@@ -19,7 +18,6 @@ from metering.ledger import (
     CreditState,
     Draw,
     PaymentKind,
-    PeriodState,
     ScopedCredit,
 )
 from metering.ledger.books import (
@@ -32,13 +30,13 @@ from metering.ledger.books import (
 )
 from metering.money import PICO
 from metering.stores import AccountChange, Ledger
+from metering.testing.contracts.agreeing import check_account
 from metering.testing.contracts.samples import (
     PLAN,
     at,
     open_account,
     paid,
     promo,
-    taken_back,
     used,
 )
 from metering.usage import UsageEvent
@@ -163,7 +161,7 @@ class BooksContract:
         )
         assert CreditState(17, 8) == ledger.credit("acme", now_ns=_NOW_NS)
         assert 0 == ledger.balances_p("acme")[receivable_of("acme")]
-        _check(ledger, "acme")
+        check_account(ledger, "acme")
 
     def test_new_credit_pays_nothing_that_an_invoice_asks_for(
         self, ledger: Ledger
@@ -176,7 +174,7 @@ class BooksContract:
 
         assert _paid_by(ledger) == {"e1": ((), 4), "e2": ((Draw("promo", 3),), 0)}
         assert 4 == ledger.balances_p("acme")[receivable_of("acme")]
-        _check(ledger, "acme")
+        check_account(ledger, "acme")
 
     def test_credit_for_a_model_pays_only_its_debt(self, ledger: Ledger) -> None:
         """The debt of another model stays, and is made up for by credit for any."""
@@ -192,131 +190,7 @@ class BooksContract:
 
         assert _paid_by(ledger) == {"e1": ((), 3), "e2": ((Draw("promo", 2),), 0)}
         assert (4, -3) == _room(ledger.credit("acme", now_ns=_NOW_NS))
-        _check(ledger, "acme")
-
-    # Payments taken back
-
-    @pytest.mark.parametrize("kind", ["refund", "chargeback"])
-    def test_unused_credit_goes_and_used_credit_is_debt(
-        self, ledger: Ledger, kind: PaymentKind
-    ) -> None:
-        """$20 bought, $15 drawn, $20 taken back: $5 are gone and $15 are owed."""
-        open_account(ledger, payment_method=False)
-        ledger.record_payment(paid(20, "credit_purchase"))
-        ledger.post([used("e1", 15, funding="credit")])
-
-        report = ledger.record_payment(taken_back(20, kind))
-        state = ledger.credit("acme", now_ns=_NOW_NS)
-        ledger.record_payment(paid(18, "credit_purchase", reference="pi_2"))
-
-        assert (True, 0) == (report.new, report.account.lifetime_paid_p)
-        assert (0, 15) == (state.ceiling_p, state.used_p)
-        assert [0, 18] == [g.left_p for g in ledger.grants("acme")]
-        assert 3 == _left_p(ledger.credit("acme", now_ns=_NOW_NS))
-        balances = ledger.balances_p("acme")
-        assert (18, 15, -18) == (
-            balances[CASH],
-            balances[receivable_of("acme")],
-            balances[credit_of("acme", "paid")],
-        )
-        _check(ledger, "acme")
-
-    def test_a_payment_is_taken_back_in_parts_and_no_further(
-        self, ledger: Ledger
-    ) -> None:
-        """$4 and $5 of $10; $2 more is an error that changes nothing; $1 is the end."""
-        open_account(ledger)
-        ledger.record_payment(paid(10, "credit_purchase"))
-        ledger.record_payment(taken_back(4))
-        ledger.record_payment(taken_back(5, "chargeback", reference="re_2"))
-
-        before = ledger.get("acme"), ledger.payments("acme"), ledger.grants("acme")
-        with pytest.raises(LedgerError, match="more than is left"):
-            ledger.record_payment(taken_back(2, reference="re_3"))
-        after = ledger.get("acme"), ledger.payments("acme"), ledger.grants("acme")
-        last = ledger.record_payment(taken_back(1, reference="re_4"))
-
-        assert before == after
-        assert 0 == last.account.lifetime_paid_p
-        assert [0] == [grant.left_p for grant in ledger.grants("acme")]
-        _check(ledger, "acme")
-
-    def test_only_a_payment_of_the_account_is_taken_back(self, ledger: Ledger) -> None:
-        """Not another's, not one that was never made, not a refund, not nothing."""
-        open_account(ledger)
-        open_account(ledger, "other")
-        ledger.record_payment(paid(10, "invoice"))
-        ledger.record_payment(paid(10, "invoice", "pi_other", "other"))
-        ledger.record_payment(taken_back(1))
-
-        for wrong in ("pi_other", "pi_none", "re_1"):
-            with pytest.raises(LedgerError, match=f"'{wrong}'"):
-                ledger.record_payment(taken_back(1, of=wrong, reference="re_2"))
-        with pytest.raises(ConfigurationError, match="refers_to"):
-            ledger.record_payment(taken_back(1, of=None, reference="re_2"))
-        assert 9 == ledger.get("acme").lifetime_paid_p
-
-    def test_a_refund_told_again_changes_nothing(self, ledger: Ledger) -> None:
-        """At whatever instant; under its reference nothing else can be taken back."""
-        open_account(ledger)
-        ledger.record_payment(paid(10, "invoice"))
-        account = ledger.record_payment(taken_back(4)).account
-        books = ledger.balances_p("acme")
-
-        again = ledger.record_payment(taken_back(4, at_ns=_NOW_NS + _DAY_NS))
-        with pytest.raises(LedgerError, match="'re_1'"):
-            ledger.record_payment(taken_back(5))
-
-        assert (account, False) == (again.account, again.new)
-        assert account == ledger.get("acme")
-        assert books == ledger.balances_p("acme")
-
-    def test_the_room_that_was_paid_for_goes_with_the_payment(
-        self, ledger: Ledger
-    ) -> None:
-        """$8 paid early on $6 spent: of $7 taken back, $2 are credit and $5 room."""
-        open_account(ledger)
-        ledger.post([used("e1", 6)])
-        ledger.record_payment(paid(8, "early_payment"))
-
-        report = ledger.record_payment(taken_back(7, at_ns=at("2026-02-20T00:00")))
-
-        assert -5 == report.freed_p
-        assert PeriodState(6, 1, epoch=1) == ledger.period("acme", "2026-01")
-        assert [0] == [grant.left_p for grant in ledger.grants("acme")]
-        assert 5 == ledger.balances_p("acme")[receivable_of("acme")]
-        _check(ledger, "acme")
-
-    def test_a_tier_is_kept_until_the_period_ends(self, ledger: Ledger) -> None:
-        """$60 paid, $20 taken back on 15 January: tier 2 until February."""
-        open_account(ledger)
-        ledger.record_payment(paid(60 * PICO, "invoice"))
-
-        account = ledger.record_payment(taken_back(20 * PICO)).account
-
-        february_ns = at("2026-02-01T00:00")
-        levels = [
-            PLAN.tier_of(account, instant_ns).level
-            for instant_ns in (_NOW_NS, february_ns - 1, february_ns)
-        ]
-        assert [2, 2, 1] == levels
-        assert (2, february_ns) == (account.kept_tier, account.kept_until_ns)
-        assert account == ledger.get("acme")
-
-    def test_a_tier_that_is_paid_for_again_is_kept_no_more(
-        self, ledger: Ledger
-    ) -> None:
-        """It is then the account's own."""
-        open_account(ledger)
-        ledger.record_payment(paid(60 * PICO, "invoice"))
-        ledger.record_payment(taken_back(20 * PICO))
-
-        account = ledger.record_payment(
-            paid(10 * PICO, "credit_purchase", reference="pi_2")
-        ).account
-
-        assert 2 == PLAN.tier_of(account, at("2027-01-01T00:00")).level
-        assert (None, None) == (account.kept_tier, account.kept_until_ns)
+        check_account(ledger, "acme")
 
     # Double entry
 
@@ -377,7 +251,7 @@ class BooksContract:
         run = _Run(ledger, open_account(ledger, name))
         for number, (step, size, choice) in enumerate(steps):
             run.take(step, size, choice, f"{name}-{number}")
-        _check(ledger, name)
+        check_account(ledger, name)
 
 
 class _Run:
@@ -452,53 +326,7 @@ def _paid_by(ledger: Ledger) -> dict[str, tuple[tuple[Draw, ...], int]]:
     }
 
 
-def _left_p(state: CreditState) -> int:
-    return state.ceiling_p - state.used_p
-
-
 def _room(state: CreditState) -> tuple[int, int]:
     """Return what calls of model-a and of model-b may cost."""
     room = (state.ceiling_of_p(model) - state.used_p for model in _MODELS[:2])
     return next(room), next(room)
-
-
-def _check(ledger: Ledger, name: str) -> None:
-    """Check that whatever is kept of an account agrees with all the rest."""
-    charges = ledger.events(name, limit=10_000)
-    grants = ledger.grants(name)
-    payments = ledger.payments(name)
-    balances = Counter(ledger.balances_p(name))
-    drawn: Counter[str] = Counter()
-    spent: Counter[str] = Counter()
-    for charged in charges:
-        spent[charged.event.period] += charged.event.charge_p
-        assert 0 <= charged.charge.rest_p
-        for draw in charged.charge.draws:
-            drawn[draw.grant_id] += draw.amount_p
-        paid_p = sum(draw.amount_p for draw in charged.charge.draws)
-        assert charged.event.charge_p == paid_p + charged.charge.rest_p
-    for period, spent_p in spent.items():
-        state = ledger.period(name, period)
-        assert spent_p == state.spent_p
-        assert 0 <= state.early_paid_p <= state.spent_p
-    for grant in grants:
-        assert drawn[grant.id] == grant.consumed_p <= grant.amount_p
-        assert min(grant.expired_p, grant.withdrawn_p, grant.left_p) >= 0
-    lifetime_p = sum(-p.amount_p if p.takes_back else p.amount_p for p in payments)
-    debt_p = sum(
-        charged.charge.rest_p
-        for charged in charges
-        if charged.event.funding == "credit"
-    )
-    never_ns = at("2100-01-01T00:00")
-    assert lifetime_p == ledger.get(name).lifetime_paid_p >= 0
-    assert sum(drawn.values()) + debt_p == ledger.credit(name, now_ns=never_ns).used_p
-    assert 0 == sum(balances.values())
-    assert lifetime_p == balances[CASH]
-    assert -sum(spent.values()) == balances[REVENUE]
-    kinds: tuple[Literal["promo", "paid"], ...] = ("promo", "paid")
-    for kind in kinds:
-        left_p = sum(grant.left_p for grant in grants if grant.kind == kind)
-        assert -left_p == balances[credit_of(name, kind)]
-    given_p = sum(g.amount_p - g.expired_p for g in grants if g.kind == "promo")
-    assert given_p == balances[PROMO_EXPENSE]

@@ -22,6 +22,7 @@ from metering.testing.contracts.prices import PriceStoreContract
 from metering.testing.contracts.reading import ReadingContract
 from metering.testing.contracts.samples import PLAN
 from metering.testing.contracts.sessions import SessionsContract
+from metering.testing.contracts.taking_back import TakingBackContract
 
 __all__ = [
     "PLAN",
@@ -33,7 +34,9 @@ __all__ = [
 ]
 
 
-class LedgerWriterContract(PostingContract, FundingContract, BooksContract):
+class LedgerWriterContract(
+    PostingContract, FundingContract, BooksContract, TakingBackContract
+):
     """Events, payments and credit, and the books of them."""
 
 
