@@ -32,6 +32,6 @@ def test_the_readme_s_in_their_order(run, home, monkeypatch):
 def test_the_tutorial_s(run):
     """Of an account that is there."""
     page = "docs/tutorial/first-metered-app.md"
-    codes = [run(*each).code for each in commands(page, "6. From a terminal")]
+    codes = [run(*each).code for each in commands(page, "7. From a terminal")]
 
     assert [0] * 4 == codes
