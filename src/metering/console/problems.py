@@ -86,7 +86,7 @@ def problem_of(request: Request, error: Exception) -> tuple[Problem, dict[str, s
         code, detail = error.code, error.detail
     elif isinstance(error, StorageError):
         # It names hosts and files, and is told to whoever asks, signed in or not.
-        _log.error("console_not_served", path=request.url.path, reason=str(error))
+        _log.error("console_not_served", path=request.scope["path"], reason=str(error))
         code, detail = "storage_unavailable", _AWAY
         headers["retry-after"] = str(_RETRY_AFTER_S)
     elif isinstance(error, MeteringError):

@@ -94,3 +94,21 @@ async def test_where_the_ledger_is_stays_with_who_runs_it(
     )
     assert where in told
     assert f"/console{path}" in told
+
+
+@pytest.mark.parametrize("query", [b"\xff", b"a=%ff&next=\xe4", b"\x80=%"])
+@pytest.mark.parametrize("path", ["/", "/login", "/nowhere", "/v1/account"])
+async def test_a_query_that_is_no_text_is_passed_over(
+    open_console, browse, path, query
+):
+    """Some servers hand on each byte as it came, and httpx would write it as %FF."""
+    async with open_console() as console:
+
+        async def raw(scope, receive, send):
+            await console.app({**scope, "query_string": query}, receive, send)
+
+        async with browse(console, app=raw) as browser:
+            answer = await browser.get(path)
+
+    wanted = {"/": 303, "/login": 200, "/nowhere": 404, "/v1/account": 401}
+    assert wanted[path] == answer.status_code

@@ -120,7 +120,7 @@ def _send(file: Sent) -> Response:
 def _ask_to_sign_in(request: Request, page: Page) -> Response:
     if request.method == "POST":
         return goto(request, LOGIN)
-    query = request.url.query
+    query = request.scope["query_string"].decode("latin-1")
     back = f"{page.path}?{query}" if query else page.path
     return goto(request, LOGIN if back == HOME else f"{LOGIN}?next={quote(back)}")
 

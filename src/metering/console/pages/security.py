@@ -109,7 +109,8 @@ def _cookie_name(request: Request) -> str:
 
 
 def _encrypted(request: Request) -> bool:
-    return request.url.scheme == "https"
+    # Not by `request.url`, which cannot be made of a query that is no UTF-8.
+    return request.scope.get("scheme") == "https"
 
 
 def _path(request: Request) -> str:
