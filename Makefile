@@ -8,6 +8,8 @@ venv := .venv
 bin := $(venv)/bin
 # Newer than pyproject.toml exactly when all that it names is installed.
 stamp := $(venv)/installed
+# The same of what the demo needs, which is there in less than a minute.
+shown := $(venv)/installed-demo
 peers := $(venv)/installed-peers
 # Real model servers have an environment of their own: they are large.
 real := $(venv)/realworld
@@ -58,7 +60,7 @@ realworld: $(real)/installed ## Real model servers with tiny models: 6 GB, and a
 	$(real)/bin/python -m pytest -o timeout=300 -W default $(ARGS) \
 		tests/realworld/served_by_*.py
 
-demo: $(stamp) ## A small model server with everything around it
+demo: $(shown) ## A small model server with everything around it
 	$(bin)/python -m metering.demo $(ARGS)
 
 docs: $(stamp) ## The documentation as a site, in build/docs; fails on a broken link
@@ -70,13 +72,22 @@ clean: ## Remove what the targets above have made
 		.pytest_cache .ruff_cache .coverage .coverage.* htmlcov build dist
 	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# pip learned to read dependency groups in 25.1; what comes with Python may be older.
-$(stamp): pyproject.toml
+define environment
 	$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("metering needs Python 3.11 or later, and this is " + sys.version.split()[0] + ": make PYTHON=python3.11")'
 	$(PYTHON) -m venv $(venv)
+endef
+
+$(shown): pyproject.toml
+	$(environment)
+	$(bin)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
+	touch $@
+
+# pip learned to read dependency groups in 25.1; what comes with Python may be older.
+$(stamp): pyproject.toml
+	$(environment)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --upgrade 'pip>=25.1'
 	$(bin)/python -m pip install --quiet --editable . --group dev
-	touch $@
+	touch $(shown) $@
 
 $(peers): $(stamp)
 	$(bin)/python -m pip install --quiet --disable-pip-version-check --group bench
