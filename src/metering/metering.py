@@ -44,6 +44,7 @@ from metering.config import (
     with_environment,
 )
 from metering.console.past_days import PastDays
+from metering.console.past_pools import PastPools
 from metering.console.services import Services, checked_token
 from metering.data_home import DataHome
 from metering.dialects.dialect import Dialect
@@ -311,6 +312,7 @@ class Metering:
             corrections=self.corrections,
             ledger=self.ledger,
             days=PastDays(self.ledger, self._clock),
+            pools=PastPools(self.ledger.history, self._clock),
             prices=self.plan.prices,
             resolver=self._resolver,
             rules=self.plan.limits,

@@ -8,6 +8,7 @@ from starlette.requests import Request
 
 from metering.clock import Clock
 from metering.console.past_days import PastDays
+from metering.console.past_pools import PastPools
 from metering.console.problems import ProblemError
 from metering.errors import ConfigurationError
 from metering.limit_rules import LimitRule
@@ -36,6 +37,7 @@ class Services:
         corrections: Takes charges back, prices past calls anew.
         ledger: Where all of that is read; in worker threads.
         days: What all accounts used, of the same ledger.
+        pools: What adaptive pools did, of the same ledger.
         prices: Knows models by their aliases.
         resolver: Knows keys.
         rules: The plan's limits beside those of tiers.
@@ -53,6 +55,7 @@ class Services:
     corrections: Corrections
     ledger: Ledger
     days: PastDays
+    pools: PastPools
     prices: PriceBook
     resolver: TierResolver
     rules: Sequence[LimitRule]

@@ -21,6 +21,7 @@ from metering.console.pages.showing import (
     places_of,
     short_count,
     short_usd,
+    took,
     when,
 )
 from metering.money import PICO, format_usd
@@ -256,3 +257,13 @@ def test_what_is_left_and_what_the_pace_comes_to(shown, day, room, kind, pace):
 )
 def test_what_is_measured_has_no_exponent(number, shown):
     assert shown == figure(number)
+
+
+def test_times_below_a_minute_have_their_points_in_a_line():
+    began = "2026-01-15T00:00:00+00:00"
+    for ended, said in (
+        ("2026-01-15T00:00:00.010000+00:00", "0.010 s"),
+        ("2026-01-15T00:00:19.830000+00:00", "19.830 s"),
+        ("2026-01-15T00:03:20+00:00", "3 min 20 s"),
+    ):
+        assert said == took(began, ended)

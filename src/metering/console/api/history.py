@@ -158,6 +158,8 @@ async def refusals(
     more = None
     if len(found) > len(page):
         more = RefusalPlaced(*page[-1].place).cursor()
+    # Of one minute the ledger does not order them by time.
+    page.sort(key=attrgetter("last_ns"), reverse=True)
     return RefusalsShown(refusals=[_refusal_row(each) for each in page], next=more)
 
 
@@ -191,13 +193,7 @@ async def platform_history(services: Services, query: PoolsOf) -> PlatformHistor
     )
     since_ns = (now_ns - query.hours * _HOUR_NS) // step_ns * step_ns
     found = await to_thread.run_sync(
-        partial(
-            services.ledger.history.pools,
-            query.pool,
-            since_ns=since_ns,
-            until_ns=now_ns + 1,
-            step_ns=step_ns,
-        )
+        partial(services.pools.read, query.pool, since_ns=since_ns, step_ns=step_ns)
     )
     return PlatformHistoryShown(
         since=iso_utc(since_ns),

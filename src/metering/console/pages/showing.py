@@ -101,9 +101,15 @@ def duration(milliseconds: int) -> str:
 
 
 def took(began: str, ended: str) -> str:
-    """Return how long something took, given two instants as the API writes them."""
+    """Return how long something took, given two instants as the API writes them.
+
+    Below a minute it has three decimals, whatever they are: points stand in a line.
+    """
     start, end = (datetime.fromisoformat(instant) for instant in (began, ended))
-    return duration(max(0, (end - start) // timedelta(milliseconds=1)))
+    milliseconds = max(0, (end - start) // timedelta(milliseconds=1))
+    if milliseconds < 60_000:  # noqa: PLR2004 - milliseconds in a minute
+        return f"{milliseconds / 1000:.3f} s"
+    return duration(milliseconds)
 
 
 def share(part: str, whole: str) -> float:
