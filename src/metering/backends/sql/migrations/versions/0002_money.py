@@ -27,6 +27,46 @@ _UTC_DAY = {
     ),
 }
 
+_BOUGHT = """
+credit_grants AS g ON g.account_id = p.account_id AND g.kind = 'paid'
+AND g.id = 'payment:' || p.reference
+"""
+# What calls, credit and payments of before have moved, as it would be booked now: what
+# credit paid of calls, by grant; what none paid, by period; what was given; what was
+# paid, of which a part may have become credit.
+_MOVED = (
+    """
+SELECT 'usage', 'credit_' || g.kind || ':' || e.account_id, 'revenue',
+       CAST(SUM(d.amount_p) AS BIGINT), e.account_id, g.id, MAX(e.ended_ns)
+FROM draws AS d JOIN usage_events AS e ON e.id = d.event_id
+JOIN credit_grants AS g ON g.account_id = e.account_id AND g.id = d.grant_id
+GROUP BY g.kind, e.account_id, g.id
+    """,
+    """
+SELECT CASE funding WHEN 'credit' THEN 'overrun' ELSE 'usage' END,
+       'receivable:' || account_id, 'revenue', CAST(SUM(rest_p) AS BIGINT),
+       account_id, period, MAX(ended_ns)
+FROM usage_events WHERE rest_p > 0 GROUP BY funding, account_id, period
+    """,
+    """
+SELECT 'grant', CASE kind WHEN 'promo' THEN 'promo_expense' ELSE 'cash' END,
+       'credit_' || kind || ':' || account_id, amount_p, account_id, id, effective_ns
+FROM credit_grants AS g WHERE NOT EXISTS (
+  SELECT 1 FROM payments AS p WHERE g.id = 'payment:' || p.reference
+)
+    """,
+    f"""
+SELECT p.kind, 'cash', 'credit_paid:' || p.account_id, g.amount_p,
+       p.account_id, p.reference, p.at_ns
+FROM payments AS p JOIN {_BOUGHT}
+    """,  # noqa: S608 - our own names
+    f"""
+SELECT p.kind, 'cash', 'receivable:' || p.account_id,
+       p.amount_p - COALESCE(g.amount_p, 0), p.account_id, p.reference, p.at_ns
+FROM payments AS p LEFT JOIN {_BOUGHT} WHERE p.amount_p > COALESCE(g.amount_p, 0)
+    """,  # noqa: S608 - our own names
+)
+
 
 def _text(
     name: str, *, null: bool = False, default: str | None = None
@@ -45,9 +85,10 @@ def _real(name: str, *, null: bool = False) -> sa.Column[float]:
 
 
 def upgrade() -> None:
-    """Add what the second version keeps; the rows there stay as they are."""
+    """Add what the second version keeps; the rows there stay as they are, and count."""
     _add_columns()
     _create_books()
+    _fill_books()
     _create_messages()
     _create_usage_days()
     _create_history()
@@ -160,6 +201,18 @@ def _create_books() -> None:
         sa.UniqueConstraint("account_id", "period", name="invoices_period"),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"]),
         **_STRICT,
+    )
+
+
+def _fill_books() -> None:
+    """Book what the rows that are there have moved, as if it had been at its time."""
+    columns = "code, debit, credit, amount_p, account_id, source, at_ns"
+    for moved in _MOVED:
+        op.execute(f"INSERT INTO transfers ({columns}) {moved}")
+    op.execute(
+        "INSERT INTO key_periods SELECT key_id, period, MIN(account_id),"
+        " CAST(SUM(charge_p) AS BIGINT) FROM usage_events"
+        " WHERE key_id <> '' AND charge_p > 0 GROUP BY key_id, period"
     )
 
 
