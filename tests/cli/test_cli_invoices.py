@@ -9,48 +9,13 @@ from msgspec.structs import replace
 
 from metering.backends.sql import SqlLedger
 from metering.config import plan_from_preset
-from metering.ledger import period_at
 from metering.money import PICO, parse_usd
 from metering.pricing import PriceVersion
-from metering.usage import Usage, UsageEvent
 
 JANUARY_NS = 1_768_435_200_000_000_000  # 2026-01-15
 PLAN = plan_from_preset("friendli")
 MODEL = "zai-org/GLM-4.7"
 PRICE = PLAN.prices.model(MODEL).at(JANUARY_NS)
-
-
-@pytest.fixture
-def post(acme, home):
-    """Post calls as a service would, each of a thousand tokens in and as many out."""
-
-    def some(count=1, tokens=1000):
-        usage = Usage(input_tokens=tokens, output_tokens=tokens)
-        events = [
-            UsageEvent(
-                id=f"019bbf0a-0000-7000-8000-{number:012d}",
-                account_id=acme,
-                tier=1,
-                model=MODEL,
-                dialect="openai.chat",
-                price_version=PRICE.id,
-                period=period_at(JANUARY_NS).key,
-                admitted_ns=JANUARY_NS,
-                ended_ns=JANUARY_NS,
-                ending="completed",
-                usage=usage,
-                usage_source="upstream",
-                charge_p=PRICE.charge_p(usage),
-            )
-            for number in range(count)
-        ]
-        ledger = SqlLedger(home / ".metering" / "ledger.db", tiers=PLAN.tiers)
-        ledger.publish(PLAN.prices.versions(), now_ns=JANUARY_NS)
-        ledger.post(events)
-        ledger.close()
-        return [event.id for event in events]
-
-    return some
 
 
 def test_a_month_is_closed_paid_and_listed(run, read, acme, post):

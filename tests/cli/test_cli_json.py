@@ -68,13 +68,14 @@ def test_each_command_is_tried_below():
 
 
 @pytest.mark.parametrize("name", sorted(COMMANDS))
-def test_it_answers_with_one_document(run, read, home, acme, name):
+def test_it_answers_with_one_document(run, read, home, acme, post, name):
     """Whatever it says besides goes to standard error; where it fails, all it says."""
     (home / "calls.jsonl").write_text(_CALL)
     known = {}
     if any("{" in each for each in ARGUMENTS[name]):
         known["key"] = read("keys", "issue", acme)["key"]
-        known["invoice"] = read("invoice", "close", acme)["id"]
+        post()
+        known["invoice"] = read("invoice", "close", acme, "--period=2026-01")["id"]
     arguments = [each.format(**known) for each in ARGUMENTS[name]]
     ended = run(*name.split(), *arguments, "--json")
 
