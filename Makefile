@@ -16,7 +16,7 @@ real := $(venv)/realworld
 
 .DEFAULT_GOAL := help
 .PHONY: help install test lint unit coverage bench sim overload crash throughput \
-	realworld demo docs clean
+	realworld demo docs screenshots clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
@@ -66,6 +66,9 @@ demo: $(shown) ## A small model server with everything around it
 docs: $(stamp) ## The documentation as a site, in build/docs; fails on a broken link
 	$(bin)/python -m sphinx --nitpicky --fail-on-warning --keep-going --quiet docs build/docs
 	@echo build/docs/index.html
+
+screenshots: $(stamp) ## Pictures of the console for the documentation; needs Chromium
+	$(bin)/python tests/browser/screenshots.py docs/_static
 
 clean: ## Remove what the targets above have made
 	rm -rf $(venv) .benchmarks .hypothesis .import_linter_cache .mypy_cache \

@@ -66,6 +66,7 @@ def _minute(
 ) -> PoolMinute:
     load = _Load(_asked(minute, place))
     over = max(0.0, load.asked - 0.95)
+    lowest = 1.0 if load.state == "normal" else 0.9
     return PoolMinute(
         node=node,
         pool=pool,
@@ -73,7 +74,7 @@ def _minute(
         state=load.state,
         cause=load.cause,
         limit_rpm=load.limit_rpm,
-        limit_rpm_min=max(_FLOOR_RPM, load.limit_rpm * 0.93 - 0.4),
+        limit_rpm_min=max(_FLOOR_RPM, load.limit_rpm * lowest),
         awaiting=capacity * _UNLOADED_S * min(load.asked, 1.35),
         waiting=capacity * over * 4,
         budget_per_s=None if load.state == "normal" else capacity * load.limit_rpm / 70,
