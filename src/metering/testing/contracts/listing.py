@@ -113,7 +113,7 @@ class ListingContract:
     def test_accounts_come_with_what_they_spent_in_their_own_period(
         self, ledger: Ledger
     ) -> None:
-        """By id or by spend; who has spent nothing comes too."""
+        """By id or by spend, of equal spend by id; who has spent nothing comes too."""
         months = {"a": ("UTC", 1), "b": ("UTC", 20), "c": ("Asia/Seoul", 1)}
         accounts = {
             name: ledger.create(
@@ -133,7 +133,8 @@ class ListingContract:
             key = period_of(accounts[name], now_ns).key
             now, before = used(f"{name}1", charge_p, name), used(f"{name}0", 90, name)
             ledger.post([replace(now, period=key), replace(before, period="2025-11")])
-        ledger.create(Account(id="d", created_ns=0), None)
+        for name in ("e", "d"):
+            ledger.create(Account(id=name, created_ns=0), None)
 
         def listed(order: str, limit: int = 9) -> list[tuple[str, str, int]]:
             wanted = AccountsWanted(order="spent" if order == "spent" else "id")
@@ -151,9 +152,10 @@ class ListingContract:
             ("b", "2026-01-20", 9),
             ("c", "2026-02", 7),
             ("d", "2026-01", 0),
+            ("e", "2026-01", 0),
         ]
         assert by_id == listed("id") == listed("id", 1)
-        by_spend = [by_id[1], by_id[2], by_id[0], by_id[3]]
+        by_spend = [by_id[1], by_id[2], by_id[0], *by_id[3:]]
         assert by_spend == listed("spent") == listed("spent", 1)
 
     def test_accounts_are_found_by_prefix_tier_and_suspension(
