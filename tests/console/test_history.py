@@ -236,3 +236,12 @@ async def test_an_operator_sees_which_reasons_are_the_most_frequent(open_console
         for row in shown["reasons"]
     ]
     assert [2, 2] == [row["calls"] for row in longer["reasons"]]
+
+
+async def test_what_was_refused_last_is_written_when_the_service_stops(open_console):
+    async with open_console() as console:
+        status = await ask(console, "sk-nobody-knows-it")
+        await console.meter.stop()
+
+        (row,) = console.ledger.history.refusals(None)
+        assert (401, 1) == (status, row.calls) == (row.status, row.calls)
