@@ -6,6 +6,7 @@ from dataclasses import replace
 from zlib import compress, crc32
 
 import pytest
+from structlog.testing import capture_logs
 
 from metering.accounts import Overrides, TierBook, TokenPrices
 from metering.backends.sql import SqlLedger
@@ -257,6 +258,9 @@ async def test_no_call_is_held_for_more_than_a_ledger_can_write(open_service):
 # What a call stands on is not there
 
 
+GONE = "metering@db.internal:5432 is gone."
+
+
 class BrokenLedger(SqlLedger):
     """A ledger whose named methods are down."""
 
@@ -264,7 +268,7 @@ class BrokenLedger(SqlLedger):
 
     def _up(self, name):
         if name in self.down:
-            raise StorageError(f"{name}: the database is gone.")
+            raise StorageError(f"{name}: {GONE}")
 
     def find_key(self, key_hash, *, now_ns):
         """Look a key up, or fail."""
@@ -284,12 +288,16 @@ class BrokenLedger(SqlLedger):
 
 @pytest.mark.parametrize("method", ["find_key", "period"])
 async def test_a_ledger_that_is_down_refuses_who_is_not_known_yet(open_service, method):
-    """Key or seed cannot be read: 503 and when to come back; then all is well."""
+    """Key or seed cannot be read: 503 and when to come back; then all is well.
+
+    Where the database is and what it says is in the log alone.
+    """
     ledger = BrokenLedger("sqlite://", tiers=open_service.plan().tiers)
     async with open_service(ledger=ledger) as service:
         key = await service.account("acme", tier=1)
         ledger.down = {method}
-        answer = await service.chat(key)
+        with capture_logs() as logs:
+            answer = await service.chat(key)
         ledger.down = frozenset()
         untouched = await _left_by(service)
         after = await service.chat(key)
@@ -299,6 +307,10 @@ async def test_a_ledger_that_is_down_refuses_who_is_not_known_yet(open_service, 
         answer.json()["error"]["code"],
     )
     assert "1" == answer.headers["retry-after"]
+    assert GONE not in answer.text
+    assert "Try again" in answer.json()["error"]["message"]
+    (told,) = (line["reason"] for line in logs if line["event"] == "call_refused")
+    assert f"{method}: {GONE}" == told
     assert UNTOUCHED == untouched
     assert 200 == after.status_code
     assert "99" == after.headers["x-ratelimit-remaining-requests"]
@@ -330,7 +342,7 @@ async def test_calls_of_known_accounts_go_on_without_a_ledger(open_service):
 
 
 async def test_a_full_disk_admits_nobody_and_takes_nothing(open_service, monkeypatch):
-    """503 with the reason; not even the request unit is used."""
+    """503, with the reason in the log alone; not even the request unit is used."""
     full = OSError(28, "No space left on device")
 
     def write(fd, text):
@@ -342,13 +354,17 @@ async def test_a_full_disk_admits_nobody_and_takes_nothing(open_service, monkeyp
     async with open_service() as service:
         monkeypatch.setattr(service.meter._recorder.journal, "_os_write", write)
         key = await service.account("acme", tier=1)
-        answer = await service.chat(key)
+        with capture_logs() as logs:
+            answer = await service.chat(key)
         untouched = await _left_by(service)
         fail = False
         after = await service.chat(key)
 
     assert (503, "journal_full") == (answer.status_code, answer.json()["error"]["code"])
-    assert "No space left" in answer.json()["error"]["message"]
+    assert "No space left" not in answer.text
+    assert str(service.meter.plan.data) not in answer.text
+    assert "Try again" in answer.json()["error"]["message"]
+    assert any("No space left" in (line.get("reason") or "") for line in logs)
     assert UNTOUCHED == untouched
     assert (200, "99") == (
         after.status_code,

@@ -4,7 +4,7 @@ from metering.asgi.context import Call
 from metering.asgi.lowering import fit
 from metering.asgi.parts import Parts
 from metering.asgi.reasons import why_refused
-from metering.asgi.refusal import Refusal
+from metering.asgi.refusal import Refusal, storage_refusal
 from metering.clock import NS_PER_S
 from metering.errors import StorageError
 from metering.log import Log
@@ -41,7 +41,7 @@ async def admit(call: Call, parts: Parts) -> Refusal | None:
             call.demands, hold_id=hold_id_of(call), account=call.account
         )
     except StorageError as error:
-        return Refusal("storage_unavailable", str(error), retry_after_ns=NS_PER_S)
+        return storage_refusal(error)
     call.verdicts = outcome.verdicts
     if outcome.status == "admitted":
         if parts.clamp == "fit":

@@ -11,10 +11,9 @@ from metering.asgi.context import Call, call_of
 from metering.asgi.drain import DrainingWatch
 from metering.asgi.parts import Parts
 from metering.asgi.record import opening_event, unserved_event
-from metering.asgi.refusal import Refusal, send_refusal
+from metering.asgi.refusal import Refusal, send_refusal, storage_refusal
 from metering.asgi.tell import tell_refused
 from metering.asgi.watch import Watch
-from metering.clock import NS_PER_S
 from metering.errors import JournalFullError, StorageError
 from metering.journal import Journal
 
@@ -120,7 +119,7 @@ class Exchange:
             journal.open_call(opening_event(call))
         except JournalFullError as error:
             await release(call, self._parts)
-            return Refusal("journal_full", str(error), retry_after_ns=5 * NS_PER_S)
+            return storage_refusal(error)
         if not self._parts.durable:
             return None
         try:
@@ -132,7 +131,7 @@ class Exchange:
             leave(call)
             if not isinstance(error, StorageError):
                 raise
-            return Refusal("storage_unavailable", str(error), retry_after_ns=NS_PER_S)
+            return storage_refusal(error)
         return None
 
 

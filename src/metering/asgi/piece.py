@@ -10,7 +10,7 @@ from metering.asgi.context import STATE_KEY, Call, call_of
 from metering.asgi.doors import Doors, refuse_websocket, route_not_metered
 from metering.asgi.exchange import Exchange
 from metering.asgi.parts import Parts
-from metering.asgi.refusal import Refusal, send_refusal
+from metering.asgi.refusal import Refusal, send_refusal, storage_refusal
 from metering.asgi.tell import tell_refused
 from metering.dialects.known import UNMETERED
 from metering.errors import ConfigurationError, StorageError
@@ -110,7 +110,7 @@ class Piece(ABC):
         except ClientLeftError:
             return
         except StorageError as error:
-            refusal = Refusal("storage_unavailable", str(error), retry_after_ns=10**9)
+            refusal = storage_refusal(error)
         if refusal is None:
             await self.inmost(scope, receive, send)
             return

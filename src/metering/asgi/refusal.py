@@ -8,6 +8,7 @@ from starlette.types import Send
 from metering.asgi.context import Call
 from metering.clock import NS_PER_MS, NS_PER_S
 from metering.dialects.dialect import Detail
+from metering.errors import JournalFullError, StorageError
 from metering.quota import Unit
 
 __all__ = [
@@ -16,6 +17,7 @@ __all__ = [
     "Refusal",
     "retry_headers",
     "send_refusal",
+    "storage_refusal",
 ]
 
 NAME_SHOWN_MAX = 200
@@ -61,6 +63,7 @@ class Refusal:
         quota: Name of the quota that refused, for logs.
         unit: What that quota counts.
         details: Further members of the error, such as `resets_at`.
+        reason: What failed inside the service, for logs alone.
     """
 
     code: str
@@ -70,11 +73,32 @@ class Refusal:
     quota: str = ""
     unit: Unit = "requests"
     details: Mapping[str, Detail] = field(default_factory=dict)
+    reason: str = ""
 
     @property
     def status(self) -> int:
         """The HTTP status."""
         return STATUS_BY_CODE[self.code]
+
+
+def storage_refusal(error: StorageError) -> Refusal:
+    """Return the refusal of a call that a store or the journal cannot take just now."""
+    # The error names hosts, files and a driver's words: none of a client's business.
+    if isinstance(error, JournalFullError):
+        return Refusal(
+            "journal_full",
+            "What calls use cannot be written down just now, so none is served. Try"
+            " again in a few seconds.",
+            retry_after_ns=5 * NS_PER_S,
+            reason=str(error),
+        )
+    return Refusal(
+        "storage_unavailable",
+        "The storage that calls are counted in does not answer just now. Try again in"
+        " a second.",
+        retry_after_ns=NS_PER_S,
+        reason=str(error),
+    )
 
 
 def retry_headers(retry_after_ns: int | None) -> list[tuple[bytes, bytes]]:

@@ -20,6 +20,7 @@ def tell_refused(call: Call, refusal: Refusal, parts: Parts) -> None:
         model=call.facts.model[:NAME_SHOWN_MAX] if call.facts else None,
         code=refusal.code,
         quota=refusal.quota or None,
+        reason=refusal.reason or None,
     )
     if parts.on_refused is None and not parts.observers.told:
         return
