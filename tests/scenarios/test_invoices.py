@@ -370,6 +370,7 @@ async def test_all_that_is_due_is_closed(open_postpaid):
 
 async def test_a_month_is_not_closed_before_its_calls_are_in(open_postpaid):
     """`settle_h` says how long that is: a day unless the plan says otherwise."""
-    async with open_postpaid("2026-02-01T23:59:59+00:00") as service:
+    async with open_postpaid() as service:
+        service.move("2026-02-01T23:59:59+00:00")
         with pytest.raises(ConfigurationError, match="Close it then"):
             await service.meter.billing.close("acme", "2026-01")
