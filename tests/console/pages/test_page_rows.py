@@ -184,6 +184,27 @@ async def test_a_key_is_issued_shown_once_and_revoked(open_console, browse, seen
             assert "is revoked" in after
 
 
+async def test_a_key_with_a_limit_is_shown_no_form_to_issue_another(
+    open_console, browse, seen
+):
+    """The page says why, and a form that is sent all the same issues nothing."""
+    async with open_console() as console:
+        await console.account("acme")
+        key = await console.meter.accounts.issue_key("acme", usage_limit="7")
+        async with browse(console, secret=key) as browser:
+            shown = await browser.see("/keys")
+            forced = await browser.fill("/keys", {"usage_limit_usd": "5"})
+
+            assert [] == [at for at in shown.all("input") if at.get("id") == "limit"]
+            assert "a limit of $7.00 and cannot issue keys" in shown.text
+            assert 422 == forced.status_code
+            assert "cannot issue keys" in seen(forced.text).text
+            assert 2 == len(console.ledger.keys("acme"))
+        async with browse(console, secret=OPERATOR) as operator:
+            page = await operator.see("/keys", account="acme")
+            assert ["limit"] == [at["id"] for at in page.all("input") if "id" in at]
+
+
 async def test_a_limit_that_is_no_amount_issues_no_key(open_console, browse):
     async with open_console() as console:
         key = await console.account("acme")

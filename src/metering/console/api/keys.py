@@ -7,9 +7,9 @@ from metering.console.api.bodies import NewKey
 from metering.console.api.lists import KeyIssued, KeyRow, key_row
 from metering.console.problems import ProblemError
 from metering.console.services import Services, Viewer
-from metering.money import format_usd, parse_usd
+from metering.money import format_usd
 
-__all__ = ["OWN_KEYS_MAX", "issue_key", "revoke_key"]
+__all__ = ["OWN_KEYS_MAX", "issue_key", "own_limit_usd", "revoke_key"]
 
 OWN_KEYS_MAX = 100
 """Keys in use with which an account may issue no more itself; an operator may."""
@@ -20,7 +20,7 @@ async def issue_key(services: Services, viewer: Viewer, body: NewKey) -> KeyIssu
     account_id, in_use_max = viewer.sees(body.account), None
     if viewer.account_id is not None:
         in_use_max = OWN_KEYS_MAX
-        await to_thread.run_sync(_check_own, services, viewer, body.usage_limit_usd)
+        await to_thread.run_sync(_check_own, services, viewer)
     secret = await services.accounts.issue_key(
         account_id, usage_limit=body.usage_limit_usd, in_use_max=in_use_max
     )
@@ -42,11 +42,23 @@ async def revoke_key(services: Services, viewer: Viewer, query: KeyRevoked) -> K
     return key_row(await services.accounts.revoke_key(query.id))
 
 
-def _check_own(services: Services, viewer: Viewer, asked_usd: str | None) -> None:
+async def own_limit_usd(services: Services, viewer: Viewer) -> str | None:
+    """Return the limit of the key that was shown, with which it issues none.
+
+    Returns:
+        None: it has none, or an operator looks.
+    """
+    if viewer.account_id is None:
+        return None
+    key = await to_thread.run_sync(services.ledger.listing.key, viewer.key_id)
+    return None if key is None else key_row(key).usage_limit_usd
+
+
+def _check_own(services: Services, viewer: Viewer) -> None:
     """Refuse a key that would let in more than the one that was shown.
 
     Raises:
-        ProblemError: The account is suspended, or the key would have more room.
+        ProblemError: The account is suspended, or the key that was shown has a limit.
     """
     if services.ledger.get(viewer.sees(None)).suspended:
         raise ProblemError(
@@ -58,12 +70,11 @@ def _check_own(services: Services, viewer: Viewer, asked_usd: str | None) -> Non
         raise ProblemError(
             "not_signed_in", "The key is not known or was revoked. Ask for another."
         )
-    limit_p = shown.usage_limit_p
-    if limit_p is not None and (asked_usd is None or parse_usd(asked_usd) > limit_p):
-        asked = "no limit" if asked_usd is None else f"${asked_usd}"
+    if shown.usage_limit_p is not None:
+        # However small the limits of further keys: many of them are more than one.
         raise ProblemError(
             "not_allowed",
-            f"A key with {asked} is more than yours, whose limit is"
-            f" ${format_usd(limit_p)} in a period. Give usage_limit_usd up to that, or"
-            " issue it by a key without a limit.",
+            f"A key with a limit of ${format_usd(shown.usage_limit_p)} in a period"
+            " issues no keys, which could cost more than it may. Issue them by a key"
+            " without a limit, or ask an operator.",
         )

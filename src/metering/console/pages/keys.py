@@ -60,6 +60,7 @@ async def keys(look: Look, query: KeysPage) -> Answer:
     return {
         "page": shown,
         "own": look.viewer.key_id,
+        "own_limit_usd": await key_api.own_limit_usd(look.services, look.viewer),
         "revoked": query.revoked,
         "secret": None,
         "wrong": None,
