@@ -7,15 +7,15 @@ from metering.clock import NS_PER_S, Clock
 from metering.ledger import day_at
 from metering.stores import Ledger, UsageDay
 
-__all__ = ["KEPT_NS", "OLD_DAYS", "OLD_KEPT_NS", "PastDays"]
+__all__ = ["KEPT_BY_AGE_NS", "KEPT_MAX", "PastDays"]
 
-KEPT_NS = 300 * NS_PER_S
-"""How old an answer of days that are over may be: calls that are told late change
-them."""
-
-OLD_DAYS = 7
-OLD_KEPT_NS = 3600 * NS_PER_S
-"""How old an answer of days may be that are this many days past."""
+KEPT_BY_AGE_NS = {
+    1: 60 * NS_PER_S,
+    2: 300 * NS_PER_S,
+    8: 3600 * NS_PER_S,
+}
+"""How old an answer may be about days that are at least so many days past: calls that
+are told late change them. Days that have just begun are always read."""
 
 KEPT_MAX = 24
 """Answers that are kept, the latest read; names of models come from clients."""
@@ -28,8 +28,8 @@ _Asked = tuple[str, str, str | None]
 class PastDays:
     """Reads usage of all accounts together; safe in worker threads.
 
-    A month of 10,000 accounts is some 200,000 rows to add up, of which the days that
-    have begun in any time zone since yesterday are few.
+    A month of 10,000 accounts is some 200,000 rows to add up, those of one day some
+    10,000.
 
     Args:
         ledger: Where it is read.
@@ -47,21 +47,18 @@ class PastDays:
     ) -> list[UsageDay]:
         """Return what all accounts used, by day and model; see `Ledger.days_of_all`.
 
-        Days before yesterday (UTC) may be five minutes old; those more than a week
-        past, an hour.
+        Yesterday (UTC) may be a minute old, days before it five minutes, and those more
+        than a week past an hour.
         """
-        now_ns = self._clock()
-        recent, yesterday = (day_at(now_ns - days * _DAY_NS) for days in (OLD_DAYS, 1))
-        return [
-            *self._read(first_day, min(last_day, _before(recent)), model, OLD_KEPT_NS),
-            *self._read(
-                max(first_day, recent),
-                min(last_day, _before(yesterday)),
-                model,
-                KEPT_NS,
-            ),
-            *self._read(max(first_day, yesterday), last_day, model, 0),
-        ]
+        now_ns, kept_ns = self._clock(), 0
+        found: list[list[UsageDay]] = []
+        for age, older_kept_ns in KEPT_BY_AGE_NS.items():
+            end = day_at(now_ns - age * _DAY_NS)
+            first = max(first_day, _after(end))
+            found.append(self._read(first, last_day, model, kept_ns))
+            last_day, kept_ns = min(last_day, end), older_kept_ns
+        found.append(self._read(first_day, last_day, model, kept_ns))
+        return [day for days in reversed(found) for day in days]
 
     def _read(
         self, first_day: str, last_day: str, model: str | None, kept_ns: int
@@ -83,5 +80,5 @@ class PastDays:
         return days
 
 
-def _before(day: str) -> str:
-    return (date.fromisoformat(day) - timedelta(days=1)).isoformat()
+def _after(day: str) -> str:
+    return (date.fromisoformat(day) + timedelta(days=1)).isoformat()
