@@ -121,7 +121,8 @@ async def test_the_bound_is_kept(open_service, hand_written, leaving):
         (event,) = await service.events("acme")
         (call,) = model.calls
 
-        assert 20 <= took < 21
+        # It is told at 20 s; a pause that begins in the same instant still ends first.
+        assert 20 <= took <= 21
         assert call.disconnected
         assert ("client_gone", "estimated") == (event.ending, event.usage_source)
         # A role, then words; it may be told while it hands the last one over.
