@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from starlette.requests import Request
 
 from metering.clock import Clock
+from metering.console.lane import in_lane
 from metering.console.past_days import PastDays
 from metering.console.past_pools import PastPools
 from metering.console.problems import ProblemError
@@ -175,7 +176,7 @@ async def viewer_of(request: Request, services: Services) -> Viewer:
     token = services.operator_token
     if token is not None and hmac.compare_digest(secret, token.encode()):
         return Viewer.operator()
-    known = await services.resolver.by_key(secret)
+    known = await in_lane(services.resolver.by_key, secret)
     if known is None or known.revoked:
         raise ProblemError(
             "not_signed_in", "The key is not known or was revoked. Ask for another."

@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import msgspec
-from anyio import to_thread
 
 from metering.console.api.asked import CallsOf
 from metering.console.api.bodies import DuePeriods, PeriodClosed, Rerated, Reversed
@@ -15,6 +14,7 @@ from metering.console.api.documents import (
 from metering.console.api.fields import Usd, nanoseconds
 from metering.console.api.places import PeriodPlaced
 from metering.console.api.rows import charge_row, invoice_row, invoice_shown
+from metering.console.lane import in_thread
 from metering.console.problems import ProblemError
 from metering.console.services import Services
 from metering.money import format_usd, parse_usd
@@ -149,7 +149,7 @@ def _instants(services: Services, query: CallsOf) -> tuple[int, int]:
 
 
 async def _known(services: Services, event_id: str) -> None:
-    if await to_thread.run_sync(services.ledger.standing, event_id) is None:
+    if await in_thread(services.ledger.standing, event_id) is None:
         raise ProblemError(
             "not_found", f"There is no call {event_id!r}. /v1/charges lists them by id."
         )

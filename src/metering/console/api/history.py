@@ -6,7 +6,6 @@ from operator import attrgetter
 from typing import Annotated
 
 import msgspec
-from anyio import to_thread
 
 from metering.adaptive import PlatformState
 from metering.adaptive.law import Cause
@@ -15,6 +14,7 @@ from metering.console.api.asked import OwnedPage, PoolsOf, ReasonsOf
 from metering.console.api.documents import Cursor
 from metering.console.api.fields import Instant
 from metering.console.api.places import RefusalPlaced
+from metering.console.lane import in_thread
 from metering.console.services import Services, Viewer
 from metering.stores import PoolSpan, RefusalMinute, RefusalPlace
 from metering.stores.history import MINUTE_NS
@@ -140,13 +140,13 @@ async def refusals(
     """Refused calls by minute and reason, the latest first; an operator's of all."""
     account_id, place = viewer.sees_of_all(query.account), None
     if account_id is not None:
-        await services.accounts.get(account_id)
+        await in_thread(services.ledger.get, account_id)
     if query.cursor is not None:
         at = RefusalPlaced.of(query.cursor)
         place = RefusalPlace(
             at.minute_ns, at.account_id, at.model, at.code, at.quota, at.tier
         )
-    found = await to_thread.run_sync(
+    found = await in_thread(
         partial(
             services.ledger.history.refusals,
             account_id,
@@ -178,7 +178,7 @@ async def refusal_reasons(services: Services, query: ReasonsOf) -> ReasonsShown:
                 accounts=each.accounts,
                 last=iso_utc(each.last_ns),
             )
-            for each in await to_thread.run_sync(read)
+            for each in await in_thread(read)
         ],
     )
 
@@ -192,7 +192,7 @@ async def platform_history(services: Services, query: PoolsOf) -> PlatformHistor
         if query.hours * _HOUR_NS <= POINTS_MAX * step_ns
     )
     since_ns = (now_ns - query.hours * _HOUR_NS) // step_ns * step_ns
-    found = await to_thread.run_sync(
+    found = await in_thread(
         partial(services.pools.read, query.pool, since_ns=since_ns, step_ns=step_ns)
     )
     return PlatformHistoryShown(

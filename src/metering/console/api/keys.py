@@ -1,10 +1,9 @@
 """Keys: issued and revoked by operators, and by accounts of their own."""
 
-from anyio import to_thread
-
 from metering.console.api.asked import KeyRevoked
 from metering.console.api.bodies import NewKey
 from metering.console.api.lists import KeyIssued, KeyRow, key_row
+from metering.console.lane import in_lane, in_thread
 from metering.console.problems import ProblemError
 from metering.console.services import Services, Viewer
 from metering.money import format_usd
@@ -20,11 +19,14 @@ async def issue_key(services: Services, viewer: Viewer, body: NewKey) -> KeyIssu
     account_id, in_use_max = viewer.sees(body.account), None
     if viewer.account_id is not None:
         in_use_max = OWN_KEYS_MAX
-        await to_thread.run_sync(_check_own, services, viewer)
-    secret = await services.accounts.issue_key(
-        account_id, usage_limit=body.usage_limit_usd, in_use_max=in_use_max
+        await in_thread(_check_own, services, viewer)
+    secret = await in_lane(
+        services.accounts.issue_key,
+        account_id,
+        usage_limit=body.usage_limit_usd,
+        in_use_max=in_use_max,
     )
-    known = await services.resolver.by_key(secret.encode())
+    known = await in_lane(services.resolver.by_key, secret.encode())
     return KeyIssued(
         id="" if known is None else known.key_id, account=account_id, secret=secret
     )
@@ -33,13 +35,13 @@ async def issue_key(services: Services, viewer: Viewer, body: NewKey) -> KeyIssu
 async def revoke_key(services: Services, viewer: Viewer, query: KeyRevoked) -> KeyRow:
     """Revoke a key, for good; again changes nothing."""
     if viewer.account_id is not None:
-        key = await to_thread.run_sync(services.ledger.listing.key, query.id)
+        key = await in_thread(services.ledger.listing.key, query.id)
         if key is None or key.account_id != viewer.account_id:
             raise ProblemError(
                 "not_found",
                 f"The account has no key {query.id!r}. /v1/keys lists them by id.",
             )
-    return key_row(await services.accounts.revoke_key(query.id))
+    return key_row(await in_lane(services.accounts.revoke_key, query.id))
 
 
 async def own_limit_usd(services: Services, viewer: Viewer) -> str | None:
@@ -50,7 +52,7 @@ async def own_limit_usd(services: Services, viewer: Viewer) -> str | None:
     """
     if viewer.account_id is None:
         return None
-    key = await to_thread.run_sync(services.ledger.listing.key, viewer.key_id)
+    key = await in_thread(services.ledger.listing.key, viewer.key_id)
     return None if key is None else key_row(key).usage_limit_usd
 
 

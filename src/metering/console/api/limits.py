@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import msgspec
-from anyio import to_thread
 from msgspec.structs import replace
 
 from metering.accounts import ModelClass
@@ -16,6 +15,7 @@ from metering.billing import Biller, Quote
 from metering.clock import NS_PER_S
 from metering.console.api.asked import OwnedQuery
 from metering.console.api.fields import Usd
+from metering.console.lane import in_thread
 from metering.console.services import Services, Viewer
 from metering.errors import StorageError
 from metering.ledger import Period, PeriodState, period_of
@@ -142,7 +142,7 @@ class _Asked:
 async def limits(services: Services, viewer: Viewer, query: OwnedQuery) -> LimitsShown:
     """All limits: what is used and left of each, and what set the adaptive ones."""
     account_id = viewer.sees(query.account)
-    asked = await to_thread.run_sync(_read, services, account_id, viewer.key_id)
+    asked = await in_thread(_read, services, account_id, viewer.key_id)
     caller = asked.caller
     requests: list[tuple[ModelClass, Demand]] = [
         (kind, demand)

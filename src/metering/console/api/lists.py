@@ -5,7 +5,6 @@ from functools import partial
 from typing import Annotated, Literal, TypeVar
 
 import msgspec
-from anyio import to_thread
 
 from metering.accounts import ApiKey
 from metering.clock import iso_utc
@@ -13,6 +12,7 @@ from metering.console.api.asked import OwnedPage
 from metering.console.api.documents import Cursor
 from metering.console.api.fields import Instant, Usd
 from metering.console.api.places import AlertPlaced, Placed, RowPlaced
+from metering.console.lane import in_thread
 from metering.console.services import Services, Viewer
 from metering.ledger import Alert, AlertSubject, CreditGrant, Payment, PaymentKind
 from metering.money import format_usd
@@ -155,11 +155,15 @@ async def alerts(services: Services, viewer: Viewer, query: OwnedPage) -> Alerts
     """What an account was alerted of, the newest first; an operator's of all."""
     account_id, place = viewer.sees_of_all(query.account), None
     if account_id is not None:
-        await services.accounts.get(account_id)
+        await in_thread(services.ledger.get, account_id)
     if query.cursor is not None:
         place = msgspec.structs.astuple(AlertPlaced.of(query.cursor))
-    find = partial(services.ledger.listing.alerts, account_id, before=place)
-    found = await to_thread.run_sync(partial(find, limit=query.limit + 1))
+    found = await in_thread(
+        services.ledger.listing.alerts,
+        account_id,
+        before=place,
+        limit=query.limit + 1,
+    )
     page, more = _cut(found, query, _alert_place)
     return AlertsShown(alerts=[_alert_row(each) for each in page], next=more)
 
@@ -174,9 +178,9 @@ async def _latest(
     account_id, place = viewer.sees(query.account), None
     if query.cursor is not None:
         place = msgspec.structs.astuple(RowPlaced.of(query.cursor))
-    await services.accounts.get(account_id)
+    await in_thread(services.ledger.get, account_id)
     find = partial(list_them, account_id, before=place, limit=query.limit + 1)
-    return await to_thread.run_sync(find)
+    return await in_thread(find)
 
 
 def _cut(

@@ -2,8 +2,6 @@
 
 from functools import partial
 
-from anyio import to_thread
-
 from metering.accounts import Account, Overrides, RateOverride, TokenPrices
 from metering.clock import NS_PER_S
 from metering.console.api.asked import (
@@ -33,6 +31,7 @@ from metering.console.api.rows import (
     agreement_shown,
     pool_shown,
 )
+from metering.console.lane import in_thread
 from metering.console.services import Services
 from metering.money import parse_usd
 from metering.stores import AccountsWanted
@@ -68,7 +67,7 @@ async def accounts(services: Services, query: AccountsPage) -> AccountsShown:
         after=None if after is None else (after.spent_p, after.id),
         limit=query.limit + 1,
     )
-    found = await to_thread.run_sync(find)
+    found = await in_thread(find)
     page, more = found[: query.limit], None
     if len(found) > len(page):
         more = SpendPlaced(page[-1].spent_p, page[-1].account.id).cursor()

@@ -8,6 +8,7 @@ from metering.accounts import ModelClass, Overrides, Tier, TokenPrices
 from metering.clock import iso_utc
 from metering.console.api.asked import OwnedQuery
 from metering.console.api.fields import Instant, Usd
+from metering.console.lane import in_thread
 from metering.console.services import Services, Viewer
 from metering.money import format_usd
 from metering.pricing import Leaf, PricedModel, PriceKind, PriceVersion, Rate, Step
@@ -143,7 +144,9 @@ async def tiers(services: Services, viewer: Viewer, query: OwnedQuery) -> TiersS
     account_id = viewer.sees_of_all(query.account)
     level = None
     if account_id is not None:
-        level = services.accounts.tier_of(await services.accounts.get(account_id)).level
+        level = services.accounts.tier_of(
+            await in_thread(services.ledger.get, account_id)
+        ).level
     return TiersShown(
         tiers=[_tier_row(tier, level) for tier in services.ledger.tiers.tiers]
     )
@@ -153,7 +156,7 @@ async def prices(services: Services, viewer: Viewer, query: OwnedQuery) -> Price
     """The price book: past, present and future prices, and those agreed."""
     account_id, agreed = viewer.sees_of_all(query.account), Overrides()
     if account_id is not None:
-        agreed = (await services.accounts.get(account_id)).overrides
+        agreed = (await in_thread(services.ledger.get, account_id)).overrides
     book, now_ns = services.prices, services.clock()
     aliases = book.aliases()
     return PricesShown(

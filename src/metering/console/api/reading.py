@@ -1,7 +1,5 @@
 """What an account is shown of itself, and an operator of any."""
 
-from anyio import to_thread
-
 from metering.clock import iso_utc
 from metering.console.api.asked import (
     ChargesPage,
@@ -34,6 +32,7 @@ from metering.console.api.rows import (
     model_usage,
     next_tier,
 )
+from metering.console.lane import in_lane, in_thread
 from metering.console.problems import ProblemError
 from metering.console.services import Services, Viewer
 from metering.ledger import Period, day_at, period_at, period_named, period_of
@@ -54,7 +53,7 @@ async def account(
 ) -> AccountShown:
     """An account: tier, what the next one takes, spend against limit, credit left."""
     account_id = viewer.sees(query.account)
-    return await to_thread.run_sync(_account, services, account_id)
+    return await in_thread(_account, services, account_id)
 
 
 def _account(services: Services, account_id: str) -> AccountShown:
@@ -98,7 +97,7 @@ def _account(services: Services, account_id: str) -> AccountShown:
 async def usage(services: Services, viewer: Viewer, query: UsageOf) -> UsageShown:
     """What was used in a period, by model."""
     account_id = viewer.sees(query.account)
-    return await to_thread.run_sync(_usage, services, account_id, query.period)
+    return await in_thread(_usage, services, account_id, query.period)
 
 
 def _usage(services: Services, account_id: str, named: str | None) -> UsageShown:
@@ -119,7 +118,7 @@ async def usage_days(
 ) -> UsageDaysShown:
     """What was used in a period by day and model; of all accounts, in a month."""
     account_id = viewer.sees_of_all(query.account)
-    return await to_thread.run_sync(_usage_days, services, account_id, query)
+    return await in_thread(_usage_days, services, account_id, query)
 
 
 def _usage_days(
@@ -170,7 +169,7 @@ async def charges(
 ) -> ChargesShown:
     """Calls with what they cost, the latest first."""
     account_id = viewer.sees(query.account)
-    return await to_thread.run_sync(_charges, services, account_id, query)
+    return await in_thread(_charges, services, account_id, query)
 
 
 def _charges(services: Services, account_id: str, query: ChargesPage) -> ChargesShown:
@@ -204,8 +203,8 @@ async def invoices(
 ) -> InvoicesShown:
     """Invoices of an account, by id."""
     account_id, limit = viewer.sees(query.account), query.limit
-    found = await services.billing.invoices(
-        account_id, after=query.cursor or "", limit=limit + 1
+    found = await in_lane(
+        services.billing.invoices, account_id, after=query.cursor or "", limit=limit + 1
     )
     page = found[:limit]
     return InvoicesShown(
@@ -219,8 +218,8 @@ async def invoice(
 ) -> InvoiceShown:
     """One invoice with its lines."""
     account_id = viewer.sees(query.account)
-    await services.accounts.get(account_id)
-    found = await to_thread.run_sync(services.ledger.invoice, query.id)
+    await in_thread(services.ledger.get, account_id)
+    found = await in_thread(services.ledger.invoice, query.id)
     if found is None or found.account_id != account_id:
         raise ProblemError(
             "not_found",

@@ -7,6 +7,7 @@ from metering.console.api import operating
 from metering.console.api.asked import AccountsPage
 from metering.console.api.bodies import NewAccount
 from metering.console.api.documents import AccountListed
+from metering.console.lane import in_thread
 from metering.console.pages.filling import FieldError, filled
 from metering.console.pages.page import Answer, Goto, Look, Wrong
 from metering.console.pages.showing import share
@@ -77,7 +78,7 @@ def _check(body: NewAccount) -> None:
 async def _refuse_known(look: Look, account_id: str) -> None:
     """Tell a person of what a program may repeat: the account is there already."""
     try:
-        await look.services.accounts.get(account_id)
+        await in_thread(look.services.ledger.get, account_id)
     except AccountNotFoundError:
         return
     raise FieldError("id", f"An account {account_id!r} already exists.")

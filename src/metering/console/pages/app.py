@@ -22,6 +22,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from metering.console.api.asked import OwnedQuery
+from metering.console.lane import in_thread
 from metering.console.pages.answering import VIEWER, answer, frame_of, goto
 from metering.console.pages.forms import asked, read_form
 from metering.console.pages.page import Goto, Look, Page, Sent, Wrong
@@ -88,7 +89,7 @@ async def _serve(page: Page, request: Request, services: Services) -> Response:
         if of_all and page.owner != "anybody":
             return goto(request, OPERATOR_HOME)
         if not of_all:
-            account = await services.accounts.get(viewer.sees(query.account))
+            account = await in_thread(services.ledger.get, viewer.sees(query.account))
     look = Look(
         services=services, viewer=viewer, account=account, now_ns=services.clock()
     )

@@ -6,6 +6,7 @@ import msgspec
 
 from metering.console.api import lists, reading
 from metering.console.api.asked import OneInvoice, OwnedPage, OwnedQuery
+from metering.console.lane import in_lane
 from metering.console.pages.page import Answer, Look, Sent
 from metering.exports.invoices import invoice_csv, invoice_document
 from metering.exports.printable import invoice_html
@@ -35,7 +36,7 @@ async def invoice_file(look: Look, query: InvoiceFile) -> Sent:
     """Send one invoice as it is exported."""
     asked = look.asked(OneInvoice, id=query.id)
     await reading.invoice(look.services, look.viewer, asked)
-    found = await look.services.billing.invoice(query.id)
+    found = await in_lane(look.services.billing.invoice, query.id)
     name = f"{found.id}.{query.form}"
     if query.form == "csv":
         return Sent(name, "text/csv", invoice_csv(found))

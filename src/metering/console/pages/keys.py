@@ -3,7 +3,6 @@
 from typing import Annotated
 
 import msgspec
-from anyio import to_thread
 
 from metering.console.api import keys as key_api
 from metering.console.api import lists
@@ -11,6 +10,7 @@ from metering.console.api.asked import KeyRevoked, OwnedPage, OwnedQuery
 from metering.console.api.bodies import NewKey
 from metering.console.api.fields import Key
 from metering.console.api.lists import KeyRow, key_row
+from metering.console.lane import in_thread
 from metering.console.pages.page import Answer, Goto, Look, Wrong
 from metering.console.problems import ProblemError
 from metering.errors import ConfigurationError, LedgerError
@@ -102,7 +102,7 @@ async def _own(look: Look, key_id: str) -> KeyRow:
     Raises:
         ProblemError: It is nobody's, or somebody else's.
     """
-    key = await to_thread.run_sync(look.services.ledger.listing.key, key_id)
+    key = await in_thread(look.services.ledger.listing.key, key_id)
     if key is None or key.account_id != look.owner.id:
         raise ProblemError("not_found", "This account has no such key.")
     return key_row(key)

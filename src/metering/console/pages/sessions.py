@@ -5,9 +5,8 @@ import hmac
 import secrets
 from functools import partial
 
-from anyio import to_thread
-
 from metering.clock import NS_PER_S
+from metering.console.lane import in_lane, in_thread
 from metering.console.services import Services, Viewer
 from metering.stores import Session
 
@@ -54,7 +53,7 @@ async def sign_in(services: Services, secret: str) -> tuple[str, Viewer] | None:
         expires_ns=now_ns + SESSION_S * NS_PER_S,
     )
     begin = partial(services.ledger.sessions.begin, session, at_most=SESSIONS_MAX)
-    await to_thread.run_sync(begin)
+    await in_thread(begin)
     return token, viewer
 
 
@@ -67,7 +66,7 @@ async def signed_in(services: Services, token: str | None) -> Viewer | None:
     if token is None:
         return None
     find = partial(services.ledger.sessions.find, _hash(token), now_ns=services.clock())
-    session = await to_thread.run_sync(find)
+    session = await in_thread(find)
     if session is None:
         return None
     if session.account_id is None:
@@ -77,7 +76,7 @@ async def signed_in(services: Services, token: str | None) -> Viewer | None:
 
 async def sign_out(services: Services, token: str) -> None:
     """End a session."""
-    await to_thread.run_sync(services.ledger.sessions.end, _hash(token))
+    await in_thread(services.ledger.sessions.end, _hash(token))
 
 
 async def _credential(services: Services, secret: bytes) -> tuple[Viewer, str] | None:
@@ -87,7 +86,7 @@ async def _credential(services: Services, secret: bytes) -> tuple[Viewer, str] |
     token = services.operator_token
     if token is not None and hmac.compare_digest(secret, token.encode()):
         return Viewer.operator(), _fingerprint(token)
-    known = await services.resolver.by_key(secret)
+    known = await in_lane(services.resolver.by_key, secret)
     if known is None or known.revoked:
         return None
     return Viewer.of(known), known.key_id
