@@ -10,7 +10,7 @@ from structlog.testing import capture_logs
 
 from metering.accounts import Overrides, TierBook, TokenPrices
 from metering.backends.sql import SqlLedger
-from metering.config import plan_from_preset
+from metering.config import JournalSettings, plan_from_preset
 from metering.errors import StorageError
 from metering.money import PICO
 from metering.pricing import PriceBook
@@ -339,6 +339,32 @@ async def test_calls_of_known_accounts_go_on_without_a_ledger(open_service):
     assert "journal_full" == third.json()["error"]["code"]
     assert "5" == third.headers["retry-after"]
     assert 2 * 6_700_000 == in_use_p == sum(event.charge_p for event in events)
+
+
+async def test_a_line_that_is_not_on_the_disk_refuses_without_saying_which_disk(
+    open_service, monkeypatch
+):
+    """With durability "power" a call waits for its line; the log says what failed."""
+
+    def sync(_):
+        raise OSError(5, "I/O error", "/dev/sdb1")
+
+    settings = JournalSettings(sync_ms=1, durability="power")
+    async with open_service(journal=settings) as service:
+        journal = service.meter._recorder.journal
+        key = await service.account("acme", tier=1)
+        monkeypatch.setattr(journal._group, "_sync_file", sync)
+        with capture_logs() as logs:
+            answer = await service.chat(key)
+        monkeypatch.undo()
+
+    assert (503, "storage_unavailable", "1") == (
+        answer.status_code,
+        answer.json()["error"]["code"],
+        answer.headers["retry-after"],
+    )
+    assert "sdb1" not in answer.text
+    assert any("sdb1" in (line.get("reason") or "") for line in logs)
 
 
 async def test_a_full_disk_admits_nobody_and_takes_nothing(open_service, monkeypatch):
