@@ -7,7 +7,7 @@ import httpx
 import pytest
 import schemathesis
 import uvicorn
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from schemathesis import GenerationMode
 from schemathesis.checks import CHECKS
 from starlette.applications import Starlette
@@ -61,6 +61,8 @@ def test_requests_made_up_from_the_document_are_answered_as_it_says(
     @settings(max_examples=10)
     @given(operation.as_strategy(generation_mode=mode))
     def check(case):
+        # What is an empty list is not sent, and without it a bad request may be good.
+        assume(all(value not in ([], {}) for value in (case.query or {}).values()))
         # That a period exists, or an amount is above $0, no schema says: good ones
         # may be refused as well, but only as a problem that the document has.
         case.call_and_validate(
