@@ -25,7 +25,7 @@ QUIET = (
 
 
 # Not for the session: Playwright holds the thread's event loop as long as it runs, and
-# the tests of other folders want it.
+# the tests of other folders want it. Only a folder that is a package ends its fixtures.
 @pytest.fixture(scope="package")
 def chromium(chromium_path):
     """Return the browser; tests share it, each in a context of its own."""
