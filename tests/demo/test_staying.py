@@ -45,6 +45,7 @@ def stayed(data):
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        preexec_fn=heed_interrupts,  # noqa: PLW1509 - it only sets a signal
     ) as process:
         lines = []
         for line in process.stdout:
@@ -62,6 +63,11 @@ def stayed(data):
             process.send_signal(signal.SIGINT)
             ended = process.stdout.read()
     return Stay(invited, ended, process.returncode, answers, curled)
+
+
+def heed_interrupts():
+    """Undo what a shell does to what it runs in the background: that ignores Ctrl-C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def word_after(name, text):
