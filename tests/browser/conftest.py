@@ -71,6 +71,9 @@ class Seen:
             self.faults.append(f"asked elsewhere: {request.url}")
 
     def _failed(self, request):
+        # The browser gives up what a page wanted that was left for the next one.
+        if request.failure == "net::ERR_ABORTED":
+            return
         self.faults.append(f"failed: {request.url}: {request.failure}")
 
     def _answered(self, response):
